@@ -1,0 +1,39 @@
+"""Backbones by name. A new backbone is one file and one line here.
+
+A model is called as ``module(x, *, train, mask=None)`` and returns `Outputs`. It calls
+``self.perturb("features", zeros)`` once, at a place where a shift moves ``features`` by just that
+shift, so that the gradient of every loss term on the features can be logged.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flax import linen as nn
+
+from fdcmkd_jax.models.resnet import resnet, resnet_tiny
+from fdcmkd_jax.tables import build
+
+TABLE: Mapping[str, Callable[..., nn.Module]] = {"resnet": resnet, "resnet_tiny": resnet_tiny}
+
+
+def names() -> tuple[str, ...]:
+    """The known backbones, sorted."""
+    return tuple(sorted(TABLE))
+
+
+def make(name: str, *, num_classes: int, axis_name: str | None = None, **options: Any) -> nn.Module:
+    """The backbone listed under ``name``.
+
+    Args:
+        name: See `names`.
+        num_classes: K.
+        axis_name: The mapped axis BatchNorm synchronises over; None for none.
+        **options: The backbone's own keywords.
+
+    Raises:
+        ConfigError: If the name or an option is unknown, or a value is refused.
+    """
+    return build("model", TABLE, name, options, num_classes=num_classes, axis_name=axis_name)
+
+
+__all__ = ["TABLE", "make", "names", "resnet", "resnet_tiny"]

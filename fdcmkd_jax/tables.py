@@ -1,0 +1,69 @@
+"""From a name and keywords in a config to the thing they describe, with errors that help."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A user's mistake: one line that names the thing, what was found and what was expected."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
+    """The error for a name that is not among the known ones, with the nearest as a hint."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(name, choices, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return ConfigError(f"unknown {kind} {name!r}; known: {', '.join(choices) or 'none'}.{hint}")
+
+
+def build(
+    kind: str,
+    table: Mapping[str, Callable[..., Any]],
+    name: str,
+    options: Mapping[str, Any],
+    **context: Any,
+) -> Any:
+    """Calls the constructor listed under ``name`` with a config section as its keywords.
+
+    Args:
+        kind: What the table lists, for messages (``"method"``).
+        table: Constructors by name.
+        name: The entry to build.
+        options: Keywords from the config.
+        **context: Keywords the caller supplies, which a config may not set; a constructor that
+            does not take one of them is called without it.
+
+    Returns:
+        What the constructor returns.
+
+    Raises:
+        ConfigError: If the name or a keyword is unknown, a required keyword is missing, or the
+            constructor refuses a value.
+    """
+    if name not in table:
+        raise unknown(kind, name, table)
+    parameters = inspect.signature(table[name]).parameters
+    for key in options:
+        if key not in parameters or key in context:
+            raise unknown(f"option of {kind} {name!r}:", key, set(parameters) - set(context))
+    supplied = {key: value for key, value in context.items() if key in parameters}
+    missing = [
+        key
+        for key, parameter in parameters.items()
+        if parameter.default is parameter.empty and key not in options and key not in supplied
+    ]
+    if missing:
+        raise ConfigError(f"{kind} {name!r} needs the option {missing[0]!r}.")
+    try:
+        return table[name](**options, **supplied)
+    except ValueError as error:
+        raise ConfigError(f"{kind} {name!r}: {error}") from error
+
+
+def section(
+    constructor: Callable[..., Any], name: str, options: Mapping[str, Any], **context: Any
+) -> Any:
+    """Builds the one thing a config section describes; see `build`."""
+    return build("section", {name: constructor}, name, options, **context)
