@@ -1,0 +1,139 @@
+"""Which examples a student sees, which of their labels, and whom its teacher sees instead.
+
+The controls live here: they change what is paired, and leave methods and models alone.
+"""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from fdcmkd_jax.data.base import Example, Source
+
+Pairing = Literal["true", "shuffled", "mismatched", "relabelled"]
+PAIRINGS = ("true", "shuffled", "mismatched", "relabelled")
+
+
+class View:
+    """A training split as the student sees it.
+
+    Adds to each example ``labelled`` and, where pairs are broken, ``partner``: the modalities of
+    another example, which are what the teacher reads.
+
+    Args:
+        source: The split.
+        modalities: Which keys of an example are modalities.
+        pairing: ``"true"``; ``"shuffled"``: partners of the same class; ``"mismatched"``: any
+            partner; ``"relabelled"``: class c is taught by a fixed other class.
+        labelled_per_class: Labels are shown for the first so many examples of a class, by ``id``;
+            0 shows all.
+        drop_unlabelled: Leave the others out instead of hiding their labels.
+        seed: Draws the partners.
+
+    Raises:
+        ValueError: If the pairing is unknown or a class is too small.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        modalities: tuple[str, ...],
+        *,
+        pairing: Pairing = "true",
+        labelled_per_class: int = 0,
+        drop_unlabelled: bool = False,
+        seed: int = 0,
+    ) -> None:
+        if pairing not in PAIRINGS:
+            raise ValueError(f"pairing must be one of {list(PAIRINGS)}, got {pairing!r}.")
+        if labelled_per_class < 0:
+            raise ValueError(f"labelled_per_class must not be negative, got {labelled_per_class}.")
+        if drop_unlabelled and not labelled_per_class:
+            raise ValueError("drop_unlabelled needs labelled_per_class.")
+        self._source, self._modalities = source, modalities
+        self._rows = np.arange(len(source))
+        self._labelled = np.ones(len(source), bool)
+        self._partners: np.ndarray | None = None
+        if labelled_per_class or pairing != "true":
+            labels, ids = _labels_and_ids(source)
+            if labelled_per_class:
+                self._labelled = first_of_class(labels, ids, labelled_per_class)
+            if pairing != "true":
+                self._partners = partners(labels, pairing, seed)
+        if drop_unlabelled:
+            self._rows = np.flatnonzero(self._labelled)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Example:
+        row = self._rows[index]
+        example = {**self._source[row], "labelled": self._labelled[row]}
+        if self._partners is not None:
+            partner = self._source[self._partners[row]]
+            example["partner"] = {name: partner[name] for name in self._modalities}
+        return example
+
+
+def first_of_class(
+    labels: Int[np.ndarray, " N"], ids: Int[np.ndarray, " N"], count: int
+) -> Bool[np.ndarray, " N"]:
+    """Whether an example is among the first ``count`` of its class, in the order of ``ids``.
+
+    Raises:
+        ValueError: If a class has fewer than ``count`` examples.
+    """
+    chosen = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        if len(members) < count:
+            raise ValueError(
+                f"labelled_per_class is {count}, but class {label} has {len(members)} examples."
+            )
+        chosen[members[np.argsort(ids[members], kind="stable")[:count]]] = True
+    return chosen
+
+
+def partners(labels: Int[np.ndarray, " N"], pairing: Pairing, seed: int) -> Int[np.ndarray, " N"]:
+    """Whom each example's teacher sees, fixed for the whole training.
+
+    Args:
+        labels: Shape ``[N]``.
+        pairing: ``"shuffled"``: a permutation within each class. ``"mismatched"``: a permutation
+            of all examples, so labels agree at chance. ``"relabelled"``: examples of class
+            ``perm(c)``, where perm moves every class.
+        seed: Of the draw.
+
+    Returns:
+        Positions, shape ``[N]``.
+
+    Raises:
+        ValueError: If ``"relabelled"`` is asked for fewer than two classes.
+    """
+    random = np.random.default_rng([seed, 0x70616972])
+    if pairing == "mismatched":
+        return random.permutation(len(labels))
+    classes = np.unique(labels)
+    taught_by = classes
+    if pairing == "relabelled":
+        if len(classes) < 2:
+            raise ValueError("relabelled pairs need at least two classes.")
+        # A random cycle through all classes leaves none in place.
+        cycle = random.permutation(len(classes))
+        taught_by = np.empty_like(classes)
+        taught_by[cycle] = classes[np.roll(cycle, 1)]
+    result = np.empty(len(labels), np.int64)
+    for label, teacher in zip(classes, taught_by, strict=True):
+        rows, pool = np.flatnonzero(labels == label), np.flatnonzero(labels == teacher)
+        # Every teacher example serves before one serves twice.
+        result[rows] = np.resize(random.permutation(pool), len(rows))
+    return result
+
+
+def _labels_and_ids(source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """One pass over the split."""
+    examples = [source[row] for row in range(len(source))]
+    return (
+        np.array([example["label"] for example in examples]),
+        np.array([example["id"] for example in examples]),
+    )

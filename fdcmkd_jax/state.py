@@ -1,0 +1,90 @@
+"""What training changes: parameters, batch statistics, optimiser state, random numbers."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+from flax.training import train_state
+from jaxtyping import Array, Float
+
+from fdcmkd_jax.methods import Method
+from fdcmkd_jax.types import Outputs, Params
+
+
+class TrainState(train_state.TrainState):
+    """A student (or a teacher in its own training) with its method's trainables.
+
+    Attributes:
+        params: ``{"model": ..., "method": ...}``.
+        batch_stats: The model's running statistics.
+        rng: Key data, uint32; each step folds its number in, so a resumed run draws the same.
+    """
+
+    batch_stats: Params = struct.field(pytree_node=True)
+    rng: Array = struct.field(pytree_node=True)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What the model's ``apply`` needs outside training, and all a teacher is."""
+        return {"params": self.params["model"], "batch_stats": self.batch_stats}
+
+
+def create(
+    key: Array,
+    model: nn.Module,
+    example: Float[Array, "N *shape"],
+    method: Method,
+    teacher: Outputs | None,
+    optimizer: optax.GradientTransformation,
+    num_classes: int,
+) -> TrainState:
+    """A fresh state.
+
+    The model's start depends on the key alone, not on the method: arms of a comparison that share
+    a seed start from the same student.
+
+    Args:
+        key: A typed key.
+        model: The backbone to train.
+        example: A batch for it, shape ``[N, ...]``; only its shape matters.
+        method: Supplies further trainables.
+        teacher: The teacher's outputs, or their abstract shapes; None without a teacher.
+        optimizer: Initialised on all trainables.
+        num_classes: K.
+
+    Returns:
+        A `TrainState` at step 0.
+
+    Raises:
+        ValueError: If the model does not call ``perturb("features", ...)``.
+    """
+    model_key, method_key, step_key = jax.random.split(key, 3)
+    variables = jax.jit(lambda k, x: model.init(k, x, train=False))(model_key, example)
+    if "features" not in variables.get("perturbations", {}):
+        raise ValueError(
+            f"{type(model).__name__} must call self.perturb('features', ...) where a shift moves "
+            "its features; see fdcmkd_jax/models."
+        )
+    outputs = abstract_outputs(model, variables, example)
+    params = {
+        "model": variables["params"],
+        "method": method.init(method_key, outputs, teacher, num_classes),
+    }
+    return TrainState.create(
+        apply_fn=model.apply,
+        params=params,
+        tx=optimizer,
+        batch_stats=variables.get("batch_stats", {}),
+        rng=jax.random.key_data(step_key),
+    )
+
+
+def abstract_outputs(
+    model: nn.Module, variables: Params, example: Float[Array, "N *shape"]
+) -> Outputs:
+    """The shapes and dtypes a model would return, without running it."""
+    kept = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
+    return jax.eval_shape(lambda v, x: model.apply(v, x, train=False), kept, jnp.asarray(example))
