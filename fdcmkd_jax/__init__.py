@@ -1,4 +1,4 @@
-"""Cross-modal knowledge distillation in JAX: a teacher of one modality teaches a student of another.
+"""Cross-modal knowledge distillation in JAX: one modality's teacher, another modality's student.
 
 The functions here are pure and work on anyone's arrays; `fdcmkd_jax.experiment` trains with them.
 """

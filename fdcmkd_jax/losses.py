@@ -1,7 +1,7 @@
 r"""Per-example distances, divergences and cross-entropy; their weighted sum.
 
-Every loss returns one value per example, shape ``[N]``, float32 (float64 for float64 input). Nothing
-here averages the batch: masking and averaging across examples and devices are the train step's job.
+Every loss returns one value per example, shape ``[N]``, float32 (float64 for float64 input).
+Nothing here averages the batch: masking and averaging over examples and devices are the step's job.
 """
 
 import math
@@ -46,7 +46,7 @@ def standardize(
     axes = normalize_axes(axes, x.ndim)
     wide = at_least_float32(x)
     centred = wide - jnp.mean(wide, axis=axes, keepdims=True)
-    # The clamp sits under the root: sqrt has an infinite slope at zero, its product with zero is NaN.
+    # The clamp sits under the root: sqrt has an infinite slope at zero, and inf * 0 is NaN.
     squared = jnp.sum(jnp.square(centred), axis=axes, keepdims=True)
     return centred / jnp.sqrt(jnp.maximum(squared, epsilon**2))
 

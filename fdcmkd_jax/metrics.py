@@ -1,7 +1,7 @@
 """(sum, count) pairs that add up across batches and devices; what is computed from them."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 import jax
 import jax.numpy as jnp
@@ -44,13 +44,15 @@ def correct(
 
 
 def confusion(
-    logits: Float[Array, "N K"], labels: Int[Array, " N"], mask: Bool[Array, " N"]
+    logits: Float[Array, "N *positions K"],
+    labels: Int[Array, "N *positions"],
+    mask: Bool[Array, " N"],
 ) -> Int[Array, "K K"]:
     """How often each class (row) was predicted as each class (column).
 
     Args:
-        logits: Shape ``[N, K]``.
-        labels: Shape ``[N]``, class indices.
+        logits: Shape ``[N, ..., K]``.
+        labels: Shape ``[N, ...]``, class indices.
         mask: Shape ``[N]``; rows outside it are not counted.
 
     Returns:
@@ -58,8 +60,9 @@ def confusion(
     """
     classes = logits.shape[-1]
     predicted = jnp.argmax(logits, axis=-1)
+    counted = mask.astype(jnp.int32).reshape(-1, *[1] * (labels.ndim - 1))
     counts = jnp.zeros((classes, classes), jnp.int32)
-    return counts.at[labels, predicted].add(mask.astype(jnp.int32))
+    return counts.at[labels, predicted].add(jnp.broadcast_to(counted, labels.shape))
 
 
 def add(totals: Mapping | None, sums: Mapping) -> Mapping:
@@ -68,7 +71,7 @@ def add(totals: Mapping | None, sums: Mapping) -> Mapping:
     return host if totals is None else jax.tree.map(np.add, totals, host)
 
 
-def mean(pair: tuple[np.ndarray, np.ndarray]) -> float:
+def mean(pair: tuple[SupportsFloat, SupportsFloat]) -> float:
     """A pair's mean as a Python float; NaN if nothing was counted."""
     total, count = float(pair[0]), float(pair[1])
     return total / count if count else float("nan")

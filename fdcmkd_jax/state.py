@@ -1,5 +1,6 @@
 """What training changes: parameters, batch statistics, optimiser state, random numbers."""
 
+import functools
 from typing import Any
 
 import jax
@@ -62,7 +63,7 @@ def create(
         ValueError: If the model does not call ``perturb("features", ...)``.
     """
     model_key, method_key, step_key = jax.random.split(key, 3)
-    variables = jax.jit(lambda k, x: model.init(k, x, train=False))(model_key, example)
+    variables = _init(model, model_key, jnp.asarray(example))
     if "features" not in variables.get("perturbations", {}):
         raise ValueError(
             f"{type(model).__name__} must call self.perturb('features', ...) where a shift moves "
@@ -80,6 +81,12 @@ def create(
         batch_stats=variables.get("batch_stats", {}),
         rng=jax.random.key_data(step_key),
     )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(model: nn.Module, key: Array, example: Array) -> dict[str, Any]:
+    """Compiled once for all models of one shape; run eagerly it takes longer than that."""
+    return model.init(key, example, train=False)
 
 
 def abstract_outputs(

@@ -156,16 +156,20 @@ def make_eval_step(
 
     Returns:
         ``step(variables, method_params, batch) -> (sums, examples)``, to be mapped with
-        `Devices.map`. ``sums`` has the task's pairs under ``main`` and each head's under its name;
-        ``examples`` has ``features``, ``predictions``, ``labels``, ``id`` and ``mask``, N first.
+        `Devices.map`. ``sums`` holds the task's pairs under ``heads``, for ``main`` and each head
+        of the method, and the main head's ``confusion [K, K]``; ``examples`` holds ``features``,
+        ``predictions``, ``labels``, ``id`` and ``mask``, N first.
     """
 
     def step(variables: Params, method_params: Params, batch: Batch) -> Any:
         outputs: Outputs = model.apply(variables, batch[model_input], train=False)
         logits = {"main": outputs.logits, **method.heads(method_params, outputs)}
+        labels, mask = batch["label"], batch["mask"]
         sums = {
-            head: task.sums(head_logits, batch["label"], batch["mask"])
-            for head, head_logits in logits.items()
+            "heads": {
+                head: task.sums(head_logits, labels, mask) for head, head_logits in logits.items()
+            },
+            "confusion": metrics.confusion(outputs.logits, labels, mask),
         }
         examples = {
             "features": outputs.features,
@@ -184,8 +188,15 @@ class Devices:
 
     States and other whole trees carry no device axis either way; batches are split by rows.
 
+    Args:
+        parallel: Which map.
+        devices: Which devices; all by default.
+
     Attributes:
         count: How many devices there are, over all processes.
+
+    Raises:
+        ValueError: If the map is unknown.
     """
 
     def __init__(
@@ -193,13 +204,6 @@ class Devices:
         parallel: Literal["pmap", "shard_map"] = "pmap",
         devices: Sequence[jax.Device] | None = None,
     ) -> None:
-        """Args:
-        parallel: Which map.
-        devices: Which devices; all by default.
-
-        Raises:
-            ValueError: If the map is unknown.
-        """
         if parallel not in ("pmap", "shard_map"):
             raise ValueError(f"parallel must be 'pmap' or 'shard_map', got {parallel!r}.")
         self._parallel = parallel
@@ -278,9 +282,12 @@ class Devices:
 
 
 def to_host(tree: Any) -> Any:
-    """A replicated tree as NumPy arrays, whatever the number of devices and processes."""
+    """A replicated tree as NumPy copies, whatever the number of devices and processes.
+
+    Copies, since a view on the CPU's own buffer would change when the buffer is donated.
+    """
     return jax.tree.map(
-        lambda x: np.asarray(x.addressable_data(0)) if isinstance(x, jax.Array) else x, tree
+        lambda x: np.array(x.addressable_data(0)) if isinstance(x, jax.Array) else x, tree
     )
 
 

@@ -43,13 +43,15 @@ class Method(NamedTuple):
 
 def init_dense(key: Array, size_in: int, size_out: int) -> dict[str, Array]:
     """A dense layer's parameters: Xavier-normal kernel ``[in, out]``, zero bias ``[out]``."""
-    kernel = jax.nn.initializers.glorot_normal()(key, (size_in, size_out), jnp.float32)
+    # JAX's glorot_normal is truncated, PyTorch's and the public code's is not.
+    xavier_normal = jax.nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
+    kernel = xavier_normal(key, (size_in, size_out), jnp.float32)
     return {"kernel": kernel, "bias": jnp.zeros((size_out,), jnp.float32)}
 
 
 def dense(params: Params, x: Float[Array, "*lead D"]) -> Float[Array, "*lead E"]:
     """``x @ kernel + bias``."""
-    return x @ params["kernel"] + params["bias"]
+    return x @ params["kernel"] + jnp.expand_dims(params["bias"], range(x.ndim - 1))
 
 
 def init_adapter(key: Array, student: Outputs, teacher: Outputs | None) -> dict[str, Any]:

@@ -15,7 +15,10 @@ Conv = functools.partial(
 )
 """A convolution without bias, Kaiming-normal over the fan-out, as in the paper's public code."""
 
-Dense = functools.partial(nn.Dense, kernel_init=nn.initializers.glorot_normal())
+xavier_normal = nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
+"""PyTorch's Xavier-normal; JAX's ``glorot_normal`` is truncated at two deviations."""
+
+Dense = functools.partial(nn.Dense, kernel_init=xavier_normal)
 """A dense layer, Xavier-normal kernel and zero bias, as in the paper's public code."""
 
 
@@ -142,6 +145,9 @@ class BatchNorm(nn.Module):
         else:
             mean, var = running_mean.value, running_var.value
         factor = jax.lax.rsqrt(var + self.epsilon) * scale
+        mean, factor, bias = (
+            jnp.expand_dims(y, range(wide.ndim - 1)) for y in (mean, factor, bias)
+        )
         return ((wide - mean) * factor + bias).astype(self.dtype)
 
     def _statistics(self, x: Array, mask: Array | None) -> tuple[Array, Array, Array]:

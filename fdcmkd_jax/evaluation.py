@@ -1,0 +1,183 @@
+"""What a trained model is worth: one pass over a split, and the record of the final passes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from fdcmkd_jax import metrics
+from fdcmkd_jax.data.base import Source
+from fdcmkd_jax.data.pipeline import eval_batches
+from fdcmkd_jax.methods import Method
+from fdcmkd_jax.step import Devices, make_eval_step
+from fdcmkd_jax.tasks import Task
+from fdcmkd_jax.types import Params
+
+
+@dataclass(frozen=True)
+class Options:
+    """When to evaluate and how to select.
+
+    Attributes:
+        every_epochs: Evaluate after so many epochs, and after the last.
+        batch_size: N of an evaluation batch, over all devices.
+        select_split: The split that selects a checkpoint. ``"test"`` is the public code's choice
+            and optimistic.
+        select_heads: The heads of which the most accurate selects, and is reported.
+    """
+
+    every_epochs: int = 1
+    batch_size: int = 500
+    select_split: Literal["val", "test"] = "val"
+    select_heads: Sequence[str] = ("main",)
+
+    def __post_init__(self) -> None:
+        if self.every_epochs < 1 or self.batch_size < 1:
+            raise ValueError(
+                "every_epochs and batch_size must be positive, "
+                f"got {self.every_epochs} and {self.batch_size}."
+            )
+        if self.select_split not in ("val", "test"):
+            raise ValueError(f"select_split must be 'val' or 'test', got {self.select_split!r}.")
+        if "main" not in self.select_heads:
+            raise ValueError(f"select_heads must hold 'main', got {tuple(self.select_heads)}.")
+
+    def describe(self) -> str:
+        """The rule in words."""
+        heads = " or ".join(self.select_heads)
+        return f"highest {self.select_split} accuracy of {heads}"
+
+
+class Result(NamedTuple):
+    """What one pass over a split found.
+
+    Attributes:
+        heads: ``{head: {metric: mean}}``; ``main`` is the model's own classifier.
+        confusion: Counts of the main classifier, rows the true class, shape ``[K, K]``.
+        examples: This process's ``features``, ``predictions``, ``labels`` and ``id``, N first, in
+            the split's order.
+    """
+
+    heads: dict[str, dict[str, float]]
+    confusion: np.ndarray
+    examples: dict[str, np.ndarray]
+
+
+class Weights(NamedTuple):
+    """What an evaluation runs: a model's variables and its method's parameters, on the devices."""
+
+    variables: Params
+    method: Params
+
+
+class Evaluator:
+    """Runs one model over splits.
+
+    Args:
+        model: The backbone.
+        modality: What it reads.
+        method: Supplies further heads.
+        task: Says what is measured.
+        devices: Where it runs.
+        batch_size: N of a batch, over all devices.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        modality: str,
+        method: Method,
+        task: Task,
+        devices: Devices,
+        batch_size: int,
+    ) -> None:
+        self._step = devices.map(
+            make_eval_step(model, modality, method, task),
+            batch_argument=2,
+            split_output=1,
+            donate=False,
+        )
+        self._devices, self._batch_size = devices, batch_size
+        self._needed = (modality, "label", "mask", "id")
+
+    def __call__(self, candidates: Mapping[str, Weights], source: Source) -> dict[str, Result]:
+        """Runs several sets of weights over one pass.
+
+        Args:
+            candidates: Weights by name.
+            source: A split.
+
+        Returns:
+            Results by the same names.
+        """
+        totals: dict[str, Any] = dict.fromkeys(candidates)
+        examples: dict[str, list] = {name: [] for name in candidates}
+        for batch in eval_batches(source, self._batch_size):
+            rows = self._devices.split({key: batch[key] for key in self._needed})
+            for name, weights in candidates.items():
+                sums, found = self._step(weights.variables, weights.method, rows)
+                totals[name] = metrics.add(totals[name], sums)
+                examples[name].append(self._devices.gather(found))
+        return {
+            name: Result(
+                heads={
+                    head: {metric: metrics.mean(pair) for metric, pair in pairs.items()}
+                    for head, pairs in totals[name]["heads"].items()
+                },
+                confusion=totals[name]["confusion"],
+                examples=_real_rows(examples[name]),
+            )
+            for name in candidates
+        }
+
+
+def best_head(found: Mapping[str, Mapping[str, float]], heads: Sequence[str]) -> str:
+    """Which of the given heads (those a model lacks aside) is most accurate; the first if tied."""
+    return max((head for head in heads if head in found), key=lambda h: found[h]["accuracy"])
+
+
+def record(
+    evaluator: Evaluator,
+    options: Options,
+    splits: Mapping[str, Source],
+    selected: Weights,
+    last: Weights,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The final evaluation, with the one pass over the test split.
+
+    Args:
+        evaluator: Of the model.
+        options: How the checkpoint was selected.
+        splits: ``val`` and ``test``.
+        selected: The selected weights.
+        last: The weights after the last step.
+
+    Returns:
+        The model's entry in ``results.json`` (steps and seconds aside), and the selected weights'
+        test examples.
+    """
+    val = evaluator({"selected": selected}, splits["val"])["selected"].heads
+    test = evaluator({"selected": selected, "last": last}, splits["test"])
+    chosen = test["selected"]
+    head = best_head({"val": val, "test": chosen.heads}[options.select_split], options.select_heads)
+    entry = {
+        "selection": options.describe(),
+        "selected_head": head,
+        "val": val[head],
+        "test": chosen.heads[head],
+        "last": {"test": test["last"].heads["main"]},
+        "heads": {
+            name: {"val": val[name], "test": chosen.heads[name]} for name in val if name != "main"
+        },
+        "confusion": chosen.confusion.tolist(),
+    }
+    return entry, chosen.examples
+
+
+def _real_rows(batches: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    joined = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+    real = joined.pop("mask").astype(bool)
+    return {name: rows[real] for name, rows in joined.items()}

@@ -1,0 +1,100 @@
+"""What a run says while it trains: metrics on disk, events, a progress bar."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON whole or not at all: a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+class Log:
+    """One model's ``metrics.jsonl``, its TensorBoard events and its progress bar.
+
+    Args:
+        directory: The model's folder.
+        events: Folder of its events.
+        title: Shown beside the bar.
+        start: The step resumed from: later rows of an interrupted run are dropped, since they
+            will be written again.
+        total: Steps in all.
+        active: False in processes that should stay silent and write nothing.
+    """
+
+    def __init__(
+        self, directory: Path, events: Path, *, title: str, start: int, total: int, active: bool
+    ) -> None:
+        self._active = active
+        if not active:
+            return
+        from tensorboardX import SummaryWriter  # Only a training run needs it.
+
+        path = directory / "metrics.jsonl"
+        directory.mkdir(parents=True, exist_ok=True)
+        kept = [row for row in read_rows(path) if row["step"] <= start]
+        lines = "".join(json.dumps(row) + "\n" for row in kept)
+        path.write_text(lines, encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
+        self._events = SummaryWriter(str(events), purge_step=start + 1)
+        # disable=None: no bar where the output is not a terminal.
+        self._bar = tqdm(
+            total=total, initial=start, desc=title, unit="step", disable=None, leave=False
+        )
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._active:
+            self._bar.close()
+            self._events.close()
+            self._file.close()
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Adds one row; it has left the process when this returns.
+
+        Args:
+            row: JSON-able, with ``split``, ``step`` and numbers, which may be nested by name.
+        """
+        if not self._active:
+            return
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        for name, value in _flatten(row):
+            self._events.add_scalar(f"{row['split']}/{name}", value, row["step"])
+
+    def advance(self, step: int, **shown: float) -> None:
+        """Moves the bar to ``step`` and shows some numbers beside it."""
+        if self._active:
+            self._bar.set_postfix({k: f"{v:.3f}" for k, v in shown.items()}, refresh=False)
+            self._bar.update(step - self._bar.n)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The whole rows of a ``metrics.jsonl``; a last one cut short by a kill is left out."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line]
+
+
+def _flatten(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}/")
+        elif name not in ("split", "step"):
+            yield f"{prefix}{name}", value

@@ -1,0 +1,319 @@
+"""Training one model: a teacher on its own, or a student under a frozen teacher."""
+
+import math
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import optax
+from flax import linen as nn
+
+from fdcmkd_jax import evaluation, metrics, state
+from fdcmkd_jax.checkpoint import Checkpoints
+from fdcmkd_jax.data import pipeline
+from fdcmkd_jax.data.base import Source
+from fdcmkd_jax.evaluation import Evaluator, Weights
+from fdcmkd_jax.log import Log, write_json
+from fdcmkd_jax.methods import Method
+from fdcmkd_jax.state import TrainState
+from fdcmkd_jax.step import Devices, Sums, make_train_step, to_host
+from fdcmkd_jax.tasks import Task
+from fdcmkd_jax.types import Params
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss term or gradient became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How training runs.
+
+    Attributes:
+        num_epochs: Passes over the training split.
+        log_every_steps: Steps averaged into one row of the log.
+        parallel: ``"pmap"`` or ``"shard_map"``.
+        sync_batch_norm: Take BatchNorm statistics over all devices.
+    """
+
+    num_epochs: int
+    log_every_steps: int = 10
+    parallel: Literal["pmap", "shard_map"] = "pmap"
+    sync_batch_norm: bool = True
+
+    def __post_init__(self) -> None:
+        if self.num_epochs < 1 or self.log_every_steps < 1:
+            raise ValueError(
+                "num_epochs and log_every_steps must be positive, "
+                f"got {self.num_epochs} and {self.log_every_steps}."
+            )
+        if self.parallel not in ("pmap", "shard_map"):
+            raise ValueError(f"parallel must be 'pmap' or 'shard_map', got {self.parallel!r}.")
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """When to save, beside every evaluation.
+
+    Attributes:
+        every_steps: Save after so many steps too; 0 for evaluations only.
+        keep_latest: How many of the latest to keep beside the best.
+    """
+
+    every_steps: int = 0
+    keep_latest: int = 2
+
+    def __post_init__(self) -> None:
+        if self.every_steps < 0 or self.keep_latest < 1:
+            raise ValueError(
+                "every_steps must not be negative and keep_latest positive, "
+                f"got {self.every_steps} and {self.keep_latest}."
+            )
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen model.
+
+    Attributes:
+        model: Its backbone.
+        modality: What it reads.
+        variables: ``{"params", "batch_stats"}`` as host arrays.
+    """
+
+    model: nn.Module
+    modality: str
+    variables: Params
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to train.
+
+    Attributes:
+        name: Its folder below the workdir, ``students/audio-to-image``; seeds its start.
+        title: How people are told of it, ``audio->image``.
+        model: The backbone.
+        modality: What it reads.
+        method: How it is taught.
+        weights: One per loss term.
+        teacher: Who teaches; None without a teacher.
+        train: The training split as this model sees it.
+        num_epochs: Passes over it.
+        make_optimizer: ``(num_epochs=, steps_per_epoch=) -> (transformation, schedule)``.
+    """
+
+    name: str
+    title: str
+    model: nn.Module
+    modality: str
+    method: Method
+    weights: Mapping[str, float]
+    teacher: Teacher | None
+    train: Source
+    num_epochs: int
+    make_optimizer: Callable[..., tuple[optax.GradientTransformation, optax.Schedule]]
+
+
+@dataclass(frozen=True)
+class Harness:
+    """What all models of a run share.
+
+    Attributes:
+        workdir: The run's folder.
+        seed: Of starts, order and augmentation.
+        task: What labels mean.
+        splits: ``val`` and ``test``.
+        batches: How a split becomes batches.
+        train: How training runs.
+        evaluate: When to evaluate, how to select.
+        checkpoint: When to save.
+        devices: Where everything runs.
+    """
+
+    workdir: Path
+    seed: int
+    task: Task
+    splits: Mapping[str, Source]
+    batches: pipeline.Options
+    train: Options
+    evaluate: evaluation.Options
+    checkpoint: CheckpointOptions
+    devices: Devices
+
+    def evaluator(self, model: nn.Module, modality: str, method: Method) -> Evaluator:
+        """Evaluates a model of this run."""
+        return Evaluator(model, modality, method, self.task, self.devices, self.evaluate.batch_size)
+
+
+def fit(job: Job, harness: Harness) -> dict[str, Any]:
+    """Trains a model to its end, or continues where an earlier call was cut off.
+
+    Leaves ``checkpoints``, ``metrics.jsonl``, ``test.npz`` and ``results.json`` in the model's
+    folder. Interrupted and resumed, it ends with the same bits as uninterrupted.
+
+    Args:
+        job: What to train.
+        harness: What the run shares.
+
+    Returns:
+        The model's entry in the run's results.
+
+    Raises:
+        NonFiniteError: If a term or gradient is not finite; the last good checkpoint is kept.
+        ValueError: If the training split is smaller than a batch.
+    """
+    directory = harness.workdir / job.name
+    per_epoch = pipeline.steps_per_epoch(job.train, harness.batches)
+    total = job.num_epochs * per_epoch
+    optimizer, rate = job.make_optimizer(num_epochs=job.num_epochs, steps_per_epoch=per_epoch)
+    evaluator = harness.evaluator(job.model, job.modality, job.method)
+    data = pipeline.train_batches(job.train, harness.batches, seed=harness.seed)
+    current = _start(job, harness, optimizer)
+    seconds = 0.0
+
+    with Checkpoints(
+        directory / "checkpoints", keep_latest=harness.checkpoint.keep_latest
+    ) as checkpoints:
+        start = checkpoints.latest or 0
+        if start:
+            current, progress = checkpoints.restore(start, like=current)
+            data.set_state(progress["data"])
+            seconds = progress["seconds"]
+        current = harness.devices.replicate(current)
+        with Log(
+            directory,
+            harness.workdir / "tensorboard" / job.name,
+            title=job.title,
+            start=start,
+            total=total,
+            active=jax.process_index() == 0,
+        ) as log:
+            step_fn, teacher_variables = _train_step(job, harness)
+            began = time.monotonic() - seconds
+            window: list[Sums] = []
+            for step in range(start + 1, total + 1):
+                batch = harness.devices.split(next(data))
+                current, sums = step_fn(current, teacher_variables, batch)
+                window.append(sums)
+                evaluate = step % (harness.evaluate.every_epochs * per_epoch) == 0 or step == total
+                every = harness.checkpoint.every_steps
+                save = evaluate or bool(every and step % every == 0)
+                if not save and step % harness.train.log_every_steps:
+                    continue
+                row = _summary(window, step, checkpoints.latest)
+                window.clear()
+                row |= {"epoch": step / per_epoch, "learning_rate": float(rate(step - 1))}
+                log.write(row)
+                log.advance(step, loss=row["loss"], accuracy=row["accuracy"])
+                score = None
+                if evaluate:
+                    score = _evaluate(evaluator, _weights(current), harness, step, per_epoch, log)
+                if save:
+                    progress = {"data": data.get_state(), "seconds": time.monotonic() - began}
+                    checkpoints.save(step, current, progress, score=score)
+
+        selected = checkpoints.best
+        assert selected is not None, "training ends with an evaluation, which saves a score"
+        chosen, progress = checkpoints.restore(selected, like=current)
+        seconds = checkpoints.restore(total, like=current)[1]["seconds"]
+        entry, examples = evaluation.record(
+            evaluator,
+            harness.evaluate,
+            harness.splits,
+            _weights(harness.devices.replicate(chosen)),
+            _weights(current),
+        )
+    entry = {"selected_step": selected, **entry, "seconds": round(seconds, 1)}
+    entry["last"] = {"step": total, **entry["last"]}
+    finish(directory, entry, examples)
+    return entry
+
+
+def finish(directory: Path, entry: Mapping[str, Any], examples: Mapping[str, np.ndarray]) -> None:
+    """Leaves a model's test examples and its entry; the entry last, since it marks the end."""
+    if jax.process_index() == 0:
+        directory.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(directory / "test.npz", **examples)
+        write_json(directory / "results.json", entry)
+
+
+def _start(job: Job, harness: Harness, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
+    first = job.train[0]
+    teacher = None
+    if job.teacher is not None:
+        teacher = state.abstract_outputs(
+            job.teacher.model, job.teacher.variables, first[job.teacher.modality][None]
+        )
+    key = jax.random.fold_in(jax.random.key(harness.seed), zlib.crc32(job.name.encode()))
+    return state.create(
+        key,
+        job.model,
+        first[job.modality][None],
+        job.method,
+        teacher,
+        optimizer,
+        harness.task.num_classes,
+    )
+
+
+def _train_step(job: Job, harness: Harness) -> tuple[Callable, Params]:
+    """The compiled step and the teacher's variables on the devices."""
+    teacher = job.teacher
+    step = make_train_step(
+        job.model,
+        job.modality,
+        job.method,
+        harness.task,
+        job.weights,
+        teacher=teacher.model if teacher else None,
+        teacher_input=teacher.modality if teacher else None,
+    )
+    compiled = harness.devices.map(step, batch_argument=2, split_output=None, donate=True)
+    return compiled, harness.devices.replicate(teacher.variables if teacher else {})
+
+
+def _weights(current: TrainState) -> Weights:
+    return Weights(current.variables, current.params["method"])
+
+
+def _summary(window: list[Sums], step: int, saved: int | None) -> dict[str, Any]:
+    """The means over the steps since the last row.
+
+    Raises:
+        NonFiniteError: Naming the first step and term that are not finite.
+    """
+    host = [to_host(sums) for sums in window]
+    for offset, sums in enumerate(host):
+        for group in ("terms", "gradient_norms"):
+            for name, (value, _) in sums[group].items():
+                if not math.isfinite(value):
+                    raise NonFiniteError(
+                        f"the {'gradient of ' if group == 'gradient_norms' else ''}term {name!r} "
+                        f"became {value} at step {step - len(host) + 1 + offset}; the last good "
+                        f"checkpoint is {f'of step {saved}' if saved else 'the start'}. "
+                        "Try a lower optim.learning_rate."
+                    )
+    totals: Any = None
+    for sums in host:
+        totals = metrics.add(totals, sums)
+    means = jax.tree.map(metrics.mean, totals, is_leaf=lambda x: isinstance(x, tuple))
+    return {"split": "train", "step": step, **means}
+
+
+def _evaluate(
+    evaluator: Evaluator, weights: Weights, harness: Harness, step: int, per_epoch: int, log: Log
+) -> float:
+    """Evaluates for selection, logs it, and returns the score."""
+    split, heads = harness.evaluate.select_split, harness.evaluate.select_heads
+    found = evaluator({"now": weights}, harness.splits[split])["now"].heads
+    others = {name: found[name] for name in found if name != "main"}
+    row = {"split": split, "step": step, "epoch": step / per_epoch, **found["main"]}
+    log.write({**row, "heads": others})
+    return found[evaluation.best_head(found, heads)]["accuracy"]

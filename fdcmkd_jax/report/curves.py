@@ -1,0 +1,125 @@
+"""Figures of what was logged while training: losses, accuracies, gradient norms."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fdcmkd_jax.report import style
+from fdcmkd_jax.report.run import Model, lookup
+
+POINTS = 300
+"""Most points of a curve; longer logs are averaged, so a page stays small."""
+
+
+def series(
+    rows: Sequence[Mapping[str, Any]], *keys: str
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """A curve from logged rows.
+
+    Args:
+        rows: Rows of metrics.jsonl by rising step.
+        keys: Nested keys of the value; rows without it are left out.
+
+    Returns:
+        Steps and values, each ``[n]``. More than `POINTS` rows are averaged in groups.
+
+    Example:
+        >>> steps, losses = series([{"step": 5, "loss": 0.5}, {"step": 9}], "loss")
+        >>> steps.tolist(), losses.tolist()
+        ([5.0], [0.5])
+    """
+    pairs = np.array([(row["step"], lookup(row, *keys)) for row in rows]).reshape(-1, 2)
+    pairs = pairs[~np.isnan(pairs[:, 1])]
+    if len(pairs) > POINTS:
+        pairs = np.array([group.mean(axis=0) for group in np.array_split(pairs, POINTS)])
+    return pairs[:, 0], pairs[:, 1]
+
+
+def learning_curves(model: Model, alone: Model | None, colours: style.Palette) -> Figure:
+    """Losses at the left, accuracies at the right.
+
+    Args:
+        model: Has training or validation rows.
+        alone: The model of the same modality trained without a teacher, drawn beside a student.
+        colours: Of terms and models.
+    """
+    figure = Figure(figsize=(style.WIDTH, 2.7))
+    # Fixed places rather than a layout engine: the panels of all models line up down the page.
+    _draw_losses(figure.add_axes((0.065, 0.19, 0.31, 0.66)), model, colours)
+    _draw_accuracies(figure.add_axes((0.565, 0.19, 0.27, 0.66)), model, alone, colours)
+    return figure
+
+
+def _draw_losses(axes: Axes, model: Model, colours: style.Palette) -> None:
+    style.panel(axes, model.label, x="step", y="loss")
+    axes.plot(*series(model.train, "loss"), color="#c0c0c0", linewidth=3.5, label="weighted total")
+    _draw_terms(axes, model, "terms", colours)
+    validation = series(model.val, "loss")
+    axes.plot(*validation, color=style.MUTED, linewidth=1.3, linestyle=":", label="validation")
+    _log_if_positive(axes)
+    style.legend_beside(axes)
+
+
+def _draw_accuracies(axes: Axes, model: Model, alone: Model | None, colours: style.Palette) -> None:
+    style.panel(axes, "accuracy", x="step", y="%")
+
+    def draw(rows: Sequence[Mapping[str, Any]], of: Model, **line: Any) -> None:
+        steps, values = series(rows, "accuracy")
+        axes.plot(steps, 100 * values, color=colours.models[of.label], **line)
+
+    draw(model.train, model, linewidth=1, alpha=0.35, label="train")
+    if alone is not None and alone.val:
+        draw(alone.val, alone, linewidth=1.3, linestyle="--", label="trained alone")
+    draw(model.val, model, linewidth=1.8, label="validation")
+    axes.plot(
+        model.value("selected_step"),
+        100 * model.value("val", "accuracy"),
+        "*",
+        color=colours.models[model.label],
+        markersize=12,
+        markeredgecolor="white",
+        label=f"selected step {model.value('selected_step'):,.0f}",
+    )
+    style.legend_beside(axes)
+
+
+def balanced(models: Iterable[Model]) -> list[Model]:
+    """The models with a balance to show: gradient norms of at least two terms."""
+    return [model for model in models if len(_logged(model, "gradient_norms")) > 1]
+
+
+def gradient_balance(models: Sequence[Model], colours: style.Palette) -> Figure:
+    """The gradient norm on the features by term, one panel a model.
+
+    Args:
+        models: From `balanced`, at least one.
+        colours: Of terms and models.
+    """
+    figure, panels = style.two_a_row(len(models), height=2.7)
+    for axes, model in zip(panels, models, strict=True):
+        style.panel(axes, model.label, x="step", y="gradient norm")
+        _draw_terms(axes, model, "gradient_norms", colours)
+        _log_if_positive(axes)
+    lines = {str(line.get_label()): line for axes in panels for line in axes.lines}
+    style.legend_below(figure, list(lines.values()), list(lines))
+    return figure
+
+
+def _draw_terms(axes: Axes, model: Model, key: str, colours: style.Palette) -> None:
+    for term in sorted(_logged(model, key), key=list(colours.terms).index):
+        curve = series(model.train, key, term)
+        axes.plot(*curve, color=colours.terms[term], linewidth=1.3, label=style.plain(term))
+
+
+def _logged(model: Model, key: str) -> set[str]:
+    return {term for row in model.train for term in row.get(key, {})}
+
+
+def _log_if_positive(axes: Axes) -> None:
+    drawn = np.concatenate([np.asarray(line.get_ydata()) for line in axes.lines])
+    if drawn.size and np.all(drawn > 0):
+        axes.set_yscale("log")

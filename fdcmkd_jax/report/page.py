@@ -1,0 +1,171 @@
+"""From a run to the page: what each section shows, and why it shows less where something lacks."""
+
+import dataclasses
+import importlib.resources
+import itertools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jinja2
+from matplotlib.figure import Figure
+
+from fdcmkd_jax.report import curves, embedding, figures, style, summary
+from fdcmkd_jax.report.matching import IncomparableError, matched
+from fdcmkd_jax.report.run import Model, Run
+from fdcmkd_jax.report.similarity import PAIRINGS, band_similarity
+
+
+class Image(NamedTuple):
+    """An image source and what stands in for it where it cannot be seen."""
+
+    source: str
+    alt: str
+
+
+@dataclasses.dataclass
+class Section:
+    """The images of a section, and a sentence for each thing left out."""
+
+    images: list[Image] = dataclasses.field(default_factory=list)
+    left_out: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, figure: Figure, alt: str) -> None:
+        """Appends a figure."""
+        self.images.append(Image(style.data_uri(figure), alt))
+
+
+def render(run: Run) -> str:
+    """The report as one HTML document that refers to nothing outside itself."""
+    colours = style.palette(run)
+    similarity, similarity_tables = _similarity(run)
+    template = importlib.resources.files(__package__).joinpath("page.html").read_text("utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(template).render(
+        run=run,
+        directions=_directions(run),
+        headline=summary.headline(run),
+        caveats=summary.caveats(run),
+        results=summary.results(run, colours.models),
+        curves=_curves(run, colours),
+        balance=_balance(run, colours),
+        confusion=_confusion(run),
+        similarity=similarity,
+        similarity_tables=similarity_tables,
+        pairings=PAIRINGS,
+        cutoff=_cutoff(run),
+        embedding=_embedding(run),
+        embedding_limit=embedding.LIMIT,
+        labelled_classes=figures.LABELLED_CLASSES,
+        settings=summary.settings(run.config),
+        environment=summary.settings(run.environment),
+        percent=summary.percent,
+    )
+
+
+def _directions(run: Run) -> str:
+    return ", ".join(f"{student.teacher} → {student.modality}" for student in run.students)
+
+
+def _cutoff(run: Run) -> float:
+    """The method's cutoff, or the usual half for a method that splits no bands."""
+    return float(run.config.get("method", {}).get("cutoff", 0.5))
+
+
+def _curves(run: Run, colours: style.Palette) -> Section:
+    section = Section()
+    for model in run.models:
+        if not (model.train or model.val):
+            section.left_out.append(
+                f"No curves of {model.label}: its training left no metrics.jsonl in this run."
+            )
+            continue
+        section.add(
+            curves.learning_curves(model, run.alone(model), colours),
+            f"Learning curves of {model.label}: losses by term and accuracy over steps; validation "
+            f"accuracy at the selected step {summary.whole(model.value('selected_step'))} is "
+            f"{summary.percent(model.value('val', 'accuracy'))}.",
+        )
+    return section
+
+
+def _balance(run: Run, colours: style.Palette) -> Section:
+    section = Section()
+    models = curves.balanced(run.models)
+    if models:
+        names = ", ".join(model.label for model in models)
+        section.add(
+            curves.gradient_balance(models, colours),
+            f"Gradient norm on the features by loss term over steps, for {names}.",
+        )
+    else:
+        section.left_out.append("No model of this run logged gradient norms of several loss terms.")
+    return section
+
+
+def _confusion(run: Run) -> Section:
+    section = Section()
+    columns: dict[str, list[Model]] = {}
+    for model in run.models:
+        if "confusion" in model.entry:
+            columns.setdefault(model.modality, []).append(model)
+        else:
+            section.left_out.append(f"No confusion matrix of {model.label}: it left none.")
+    if columns:
+        names = ", ".join(model.label for column in columns.values() for model in column)
+        section.add(
+            figures.confusion_grid(list(columns.values()), run.class_names),
+            f"Confusion matrices on the test split, one column a modality: {names}.",
+        )
+    return section
+
+
+class SimilarityTable(NamedTuple):
+    """Mean cosines by band and pairing over so many examples."""
+
+    title: str
+    examples: int
+    cosines: Mapping[str, Mapping[str, float]]
+
+
+def _similarity(run: Run) -> tuple[Section, list[SimilarityTable]]:
+    section, tables = Section(), []
+    if len(run.teachers) < 2:
+        section.left_out.append("Band similarity compares two teachers; this run has fewer.")
+    for first, second in itertools.combinations(run.teachers.values(), 2):
+        title = f"{first.label} and {second.label}"
+        try:
+            one, other = matched(first, second)
+        except IncomparableError as reason:
+            section.left_out.append(f"No band similarity of {title}: {reason}")
+            continue
+        cosines = band_similarity(one.features, other.features, cutoff=_cutoff(run))
+        tables.append(SimilarityTable(title, len(one.id), cosines))
+        values = "; ".join(f"{band} {row['true pairs']:.2f}" for band, row in cosines.items())
+        section.add(
+            figures.similarity_bars(cosines, title),
+            f"Mean cosine of {title} by band, for true and broken pairs. True pairs: {values}.",
+        )
+    return section, tables
+
+
+def _embedding(run: Run) -> Section:
+    section, maps = Section(), {}
+    for student in run.students:
+        teacher = run.teacher_of(student)
+        if teacher is None:
+            section.left_out.append(f"No map of {student.label}: its teacher is not in this run.")
+            continue
+        try:
+            maps[f"{student.teacher} → {student.modality}"] = embedding.embed(
+                *matched(teacher, student)
+            )
+        except IncomparableError as reason:
+            section.left_out.append(f"No map of {student.label}: {reason}")
+    if maps:
+        section.add(
+            figures.embedding_maps(maps, run.class_names),
+            f"t-SNE maps of test features, teacher and student together: {', '.join(maps)}.",
+        )
+    return section

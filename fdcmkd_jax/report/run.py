@@ -1,0 +1,194 @@
+"""What a run left in its workdir, read once and typed."""
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+class RunError(ValueError):
+    """The workdir does not hold a finished run; the message is one line for the user."""
+
+
+class Examples(NamedTuple):
+    """The test split as the selected model sees it.
+
+    Attributes:
+        features: ``[N, D]`` float32, what distillation compares.
+        labels: ``[N]`` int32, the true classes.
+        id: ``[N]`` int32, one number an example, the same for every model of a run.
+    """
+
+    features: Float[np.ndarray, "N D"]
+    labels: Int[np.ndarray, " N"]
+    id: Int[np.ndarray, " N"]
+
+    def take(self, rows: Int[np.ndarray, " n"]) -> "Examples":
+        """The examples at ``rows``, shape ``[n]``."""
+        return Examples(*(field[rows] for field in self))
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """One trained network: a teacher (trained alone) or a student.
+
+    Attributes:
+        modality: What it sees, such as ``"image"``.
+        teacher: The modality that taught it; None for a teacher.
+        entry: Its entry in results.json.
+        train: Its training rows of metrics.jsonl by rising step; empty if it left none.
+        val: Its validation rows, likewise.
+        test: Its features on the test split; None if it left none.
+    """
+
+    modality: str
+    teacher: str | None
+    entry: Mapping[str, Any]
+    train: list[dict[str, Any]]
+    val: list[dict[str, Any]]
+    test: Examples | None
+
+    @property
+    def label(self) -> str:
+        """Its name on the page, unique within a run."""
+        if self.teacher is None:
+            return f"teacher {self.modality}"
+        return f"student {self.teacher} → {self.modality}"
+
+    def value(self, *keys: str) -> float:
+        """The number under nested keys of its entry; see `lookup`."""
+        return lookup(self.entry, *keys)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run: its models by modality (teachers) and in order (students)."""
+
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    seed: int
+    class_names: list[str]
+    teachers: dict[str, Model]
+    students: list[Model]
+
+    @property
+    def models(self) -> list[Model]:
+        """Teachers, then students."""
+        return [*self.teachers.values(), *self.students]
+
+    def teacher_of(self, student: Model) -> Model | None:
+        """The model that taught a student; None if the run does not hold it."""
+        return self.teachers.get(student.teacher or "")
+
+    def alone(self, model: Model) -> Model | None:
+        """The teacher of a student's own modality: the same network trained without a teacher."""
+        return self.teachers.get(model.modality) if model.teacher else None
+
+    @property
+    def method(self) -> str:
+        """The name of the distillation method."""
+        return str(self.config.get("method", {}).get("name", "unnamed method"))
+
+
+def lookup(tree: Mapping[str, Any], *keys: str) -> float:
+    """The number under nested keys, NaN where there is none.
+
+    Example:
+        >>> lookup({"test": {"accuracy": 0.5}}, "test", "accuracy")
+        0.5
+    """
+    value: Any = tree
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return math.nan if value is None else float(value)
+
+
+def read(workdir: pathlib.Path) -> Run:
+    """Reads a run's workdir.
+
+    Args:
+        workdir: The folder the run was written to.
+
+    Returns:
+        The run. A model without metrics.jsonl has no rows, one without test.npz no features.
+
+    Raises:
+        RunError: If the folder is missing, a required file is missing or not JSON, or results.json
+            lacks a key that every run writes.
+    """
+    if not workdir.is_dir():
+        raise RunError(f"{workdir} is not a folder; give the workdir of a finished run.")
+    results = _read_json(workdir / "results.json")
+    try:
+        return Run(
+            config=_read_json(workdir / "config.json"),
+            environment=_read_json(workdir / "environment.json"),
+            seed=results["seed"],
+            class_names=[str(name) for name in results["class_names"]],
+            teachers={
+                modality: _read_model(workdir / "teachers" / modality, modality, None, entry)
+                for modality, entry in results["teachers"].items()
+            },
+            students=[
+                _read_student(workdir, direction, entry)
+                for direction, entry in results["students"].items()
+            ],
+        )
+    except KeyError as error:
+        raise RunError(f"{workdir / 'results.json'} lacks the key {error}.") from error
+
+
+def _read_student(workdir: pathlib.Path, direction: str, entry: Mapping[str, Any]) -> Model:
+    teacher, _, modality = direction.partition("->")
+    return _read_model(workdir / "students" / f"{teacher}-to-{modality}", modality, teacher, entry)
+
+
+def _read_model(
+    folder: pathlib.Path, modality: str, teacher: str | None, entry: Mapping[str, Any]
+) -> Model:
+    rows = _read_rows(folder / "metrics.jsonl")
+    return Model(
+        modality=modality,
+        teacher=teacher,
+        entry=entry,
+        train=_by_step(rows, "train"),
+        val=_by_step(rows, "val"),
+        test=_read_test(folder / "test.npz"),
+    )
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise RunError(f"{path.parent} has no {path.name}: no run has finished there.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise RunError(f"{path} is not JSON: {error}.") from error
+
+
+def _read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        return [json.loads(line) for line in lines if line]
+    except json.JSONDecodeError as error:
+        raise RunError(f"{path} has a line that is not JSON: {error}.") from error
+
+
+def _by_step(rows: list[dict[str, Any]], split: str) -> list[dict[str, Any]]:
+    """One split's rows by rising step; a resumed run repeats steps, and its later row counts."""
+    latest = {row["step"]: row for row in rows if row["split"] == split}
+    return [latest[step] for step in sorted(latest)]
+
+
+def _read_test(path: pathlib.Path) -> Examples | None:
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        return Examples(*(arrays[field] for field in Examples._fields))

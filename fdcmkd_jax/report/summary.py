@@ -1,0 +1,156 @@
+"""The report's words and tables, computed from a run."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from fdcmkd_jax.report.run import Model, Run
+
+MISSING = "n/a"
+
+
+def percent(share: float) -> str:
+    """A share of 1 in percent with one decimal.
+
+    Example:
+        >>> percent(0.8695), percent(math.nan)
+        ('87.0 %', 'n/a')
+    """
+    return MISSING if math.isnan(share) else f"{100 * share:.1f} %"
+
+
+def points(share: float) -> str:
+    """A difference of two shares in percentage points, with its sign.
+
+    Example:
+        >>> points(-0.051)
+        '-5.1 points'
+    """
+    return f"{100 * share:+.1f} points"
+
+
+def whole(number: float, unit: str = "") -> str:
+    """A number without decimals, thousands apart, with its unit.
+
+    Example:
+        >>> whole(1234.5, " s")
+        '1,234 s'
+    """
+    return MISSING if math.isnan(number) else f"{number:,.0f}{unit}"
+
+
+def headline(run: Run) -> list[str]:
+    """One sentence a student: what it reached, and what the same modality reaches alone."""
+    if not run.students:
+        return [
+            f"The {model.modality} model, trained alone, reaches "
+            f"{percent(model.value('test', 'accuracy'))} on the test split."
+            for model in run.teachers.values()
+        ]
+    return [_student_sentence(run, student) for student in run.students]
+
+
+def _student_sentence(run: Run, student: Model) -> str:
+    reached = student.value("test", "accuracy")
+    training = (
+        f"taught by {student.teacher}"
+        if run.method != "none"
+        else f"trained without distillation in the direction {student.teacher} → {student.modality}"
+    )
+    sentence = (
+        f"The {student.modality} student {training} reaches {percent(reached)} on the test split"
+    )
+    alone = run.alone(student)
+    if alone is None:
+        return f"{sentence}; this run has no {student.modality} model trained alone beside it."
+    reference = alone.value("test", "accuracy")
+    role = (
+        ", the other direction's teacher,"
+        if any(other.teacher == student.modality for other in run.students)
+        else ""
+    )
+    return (
+        f"{sentence}; the {student.modality} model trained alone{role} reaches "
+        f"{percent(reference)} ({points(reached - reference)})."
+    )
+
+
+def caveats(run: Run) -> list[str]:
+    """What the numbers do not say."""
+    result = [
+        f"One run is one seed (here {run.seed}): its numbers carry no interval. Differences need "
+        "several seeds.",
+        "A teacher doubles as the no-distillation reference of its modality: it was trained on "
+        "labels alone.",
+        "Where pairs share labels, part of any gain is regularisation. Only controls (no teacher, "
+        "shuffled or mismatched pairs, a relabelled or random teacher) tell it from what the "
+        "teacher transfers.",
+    ]
+    labelled = run.config.get("data", {}).get("labelled_per_class")
+    if labelled is not None:
+        result.append(
+            f"Students saw labels of {labelled} training pairs a class only. A teacher trained on "
+            "more labels is no fair reference for them."
+        )
+    return result
+
+
+class Row(NamedTuple):
+    """A line of the results table, as text; ``colour`` is a model's, empty for one of its heads."""
+
+    name: str
+    colour: str
+    val: str
+    test: str
+    last: str = ""
+    step: str = ""
+    selection: str = ""
+    seconds: str = ""
+
+
+def results(run: Run, colours: Mapping[str, str]) -> list[Row]:
+    """The results table: students, then teachers, each followed by its band heads.
+
+    Args:
+        run: A finished run.
+        colours: Of models, by label.
+    """
+    rows = []
+    for model in (*run.students, *run.teachers.values()):
+        rows.append(
+            Row(
+                name=model.label,
+                colour=colours[model.label],
+                val=percent(model.value("val", "accuracy")),
+                test=percent(model.value("test", "accuracy")),
+                last=percent(model.value("last", "test", "accuracy")),
+                step=whole(model.value("selected_step")),
+                selection=str(model.entry.get("selection", MISSING)),
+                seconds=whole(model.value("seconds"), " s"),
+            )
+        )
+        for head in model.entry.get("heads", {}):
+            val = percent(model.value("heads", head, "val", "accuracy"))
+            test = percent(model.value("heads", head, "test", "accuracy"))
+            rows.append(Row(name=head, colour="", val=val, test=test))
+    return rows
+
+
+def settings(tree: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """A configuration by section, nested keys joined by dots.
+
+    Example:
+        >>> settings({"seed": 0, "method": {"name": "fd_cmkd", "cutoff": 0.5}})
+        [('seed', [('', '0')]), ('method', [('name', 'fd_cmkd'), ('cutoff', '0.5')])]
+    """
+    return [(section, list(_flatten(value).items())) for section, value in tree.items()]
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        return {prefix: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}
+    leaves: dict[str, str] = {}
+    for key, child in value.items():
+        leaves |= _flatten(child, f"{prefix}.{key}" if prefix else key)
+    return leaves

@@ -1,0 +1,76 @@
+"""Eight virtual CPU devices, shapes checked at run time, and every transformation of a function."""
+
+import os
+
+# Both are read when JAX starts its backend, so they come before anything imports it.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+
+from collections.abc import Callable, Iterator
+
+import hypothesis
+import jax
+import jaxtyping
+import numpy as np
+import pytest
+from beartype import beartype
+
+
+def check_function(function: Callable) -> Callable:
+    """Checks a function's arguments and result against its annotations whenever it is called.
+
+    Constructors are left out: JAX rebuilds data classes such as `Outputs` around shapes, ``None``
+    and partition specs, where their annotations speak of arrays.
+    """
+    return function if function.__name__ == "__init__" else beartype(function)
+
+
+jaxtyping.install_import_hook("fdcmkd_jax", f"{__name__}.{check_function.__name__}")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+hypothesis.settings.register_profile(
+    "fixed", derandomize=True, deadline=None, database=None, max_examples=12
+)
+hypothesis.settings.load_profile("fixed")
+
+
+def _vmap(function: Callable) -> Callable:
+    """`function` of a batch, run on batches of one example by vmap."""
+
+    def one(*example):
+        result = function(*jax.tree.map(lambda x: x[None], example))
+        return jax.tree.map(lambda y: y[0], result)
+
+    return jax.jit(jax.vmap(one))  # Compiled only to be quick.
+
+
+def _pmap(function: Callable, *, devices: int = 2) -> Callable:
+    """`function` of a batch, run on an equal share of it on each of several devices."""
+
+    def whole(*batch):
+        shares = jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
+        result = jax.pmap(function, devices=jax.devices()[:devices])(*shares)
+        return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), result)
+
+    return whole
+
+
+@pytest.fixture(params=[jax.jit, _vmap, _pmap], ids=["jit", "vmap", "pmap"])
+def transform(request: pytest.FixtureRequest) -> Callable:
+    """A transformation that must not change what a function of a batch (even N) returns."""
+    return request.param
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """The same numbers in every test that asks."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def without_type_checks() -> Iterator[None]:
+    """Calls the package as its users do, so that its own errors are seen."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,0 +1,402 @@
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+from oracles import HALF
+
+from fdcmkd_jax import losses, methods
+from fdcmkd_jax.tables import ConfigError
+from fdcmkd_jax.types import Outputs, Targets
+
+N, K, STUDENT_WIDTH, TEACHER_WIDTH = 4, 3, 12, 8
+HIDDEN = np.array([False, True, False, True])
+
+# Every method as it comes, and those whose options change its terms.
+CASES = [(name, {}) for name in methods.names()] + [
+    ("fd_cmkd", {"cutoff": 0.25, "reduction": "sum"}),
+    ("fd_cmkd", {"pseudo_labels": False}),
+    ("fd_cmkd", {"shared_heads": False}),
+    ("fd_cmkd", {"auxiliary_heads": False}),
+    ("fd_cmkd", {"shared_heads": False, "auxiliary_heads": False}),
+]
+each_case = pytest.mark.parametrize(
+    ("name", "options"),
+    CASES,
+    ids=["-".join([name, *(f"{k}={v}" for k, v in options.items())]) for name, options in CASES],
+)
+
+
+def outputs(seed, width, *, rest=()):
+    rng = np.random.default_rng(seed)
+    return Outputs(
+        logits=jnp.asarray(rng.normal(size=(N, K)), jnp.float32),
+        features=jnp.asarray(rng.normal(size=(N, *rest, width)), jnp.float32),
+        maps={"stage1": jnp.asarray(rng.normal(size=(N, 4, 4, 6)), jnp.float32)},
+    )
+
+
+def targets(labels=(0, 1, 2, 1), hidden=HIDDEN):
+    return Targets(
+        labels=jnp.asarray(labels, jnp.int32),
+        labelled=jnp.asarray(~hidden),
+        mask=jnp.ones(N, bool),
+        num_classes=K,
+        label_loss=losses.cross_entropy,
+    )
+
+
+def abstract(tree):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+
+def set_up(name, options, *, student_width=STUDENT_WIDTH):
+    """A method with its parameters, a student and a teacher of another width, and targets."""
+    method = methods.make(name, **options)
+    student, teacher = outputs(0, student_width), outputs(1, TEACHER_WIDTH)
+    params = method.init(jax.random.key(0), student, teacher, K)
+    return method, params, student, teacher, targets()
+
+
+# Contract of every method
+
+
+@each_case
+@pytest.mark.parametrize("student_width", [STUDENT_WIDTH, TEACHER_WIDTH])
+def test_terms_are_the_named_ones_with_one_float32_for_each_example(name, options, student_width):
+    method, *arguments = set_up(name, options, student_width=student_width)
+    terms = jax.eval_shape(method.terms, *arguments)
+    assert sorted(terms) == sorted(method.names)
+    assert len(set(method.names)) == len(method.names)
+    for term in terms.values():
+        assert (term.shape, term.dtype) == ((N,), jnp.float32)
+
+
+@each_case
+def test_terms_of_bfloat16_outputs_are_float32(name, options):
+    method, params, student, teacher, known = set_up(name, options)
+    student, teacher = jax.tree.map(lambda x: x.astype(jnp.bfloat16), (student, teacher))
+    terms = jax.eval_shape(method.terms, params, student, teacher, known)
+    assert all(term.dtype == jnp.float32 for term in terms.values())
+
+
+@each_case
+def test_terms_that_read_labels_are_among_the_names(name, options):
+    method = methods.make(name, **options)
+    assert method.label_terms <= set(method.names)
+    assert "task" not in method.names  # that one is the task's
+
+
+@each_case
+def test_only_terms_that_read_labels_change_with_a_hidden_label(name, options):
+    method, params, student, teacher, known = set_up(name, options)
+    other = known.replace(labels=jnp.where(HIDDEN, (known.labels + 1) % K, known.labels))
+    terms = jax.jit(method.terms)
+    before, after = (terms(params, student, teacher, each) for each in (known, other))
+    for term in method.names:
+        if term in method.label_terms:
+            assert np.all((before[term] == after[term]) == ~HIDDEN), term
+        else:
+            np.testing.assert_array_equal(before[term], after[term], err_msg=term)
+
+
+@each_case
+@pytest.mark.parametrize("scale", [0.0, 1.0], ids=["zero", "normal"])
+def test_gradients_of_every_term_are_finite(name, options, scale):
+    method, params, student, teacher, known = set_up(name, options)
+    student, teacher = jax.tree.map(lambda x: scale * x, (student, teacher))
+
+    def totals(params, student):
+        terms = method.terms(params, student, teacher, known)
+        return {term: jnp.sum(value) for term, value in terms.items()}
+
+    for term, gradients in jax.jit(jax.jacrev(totals, argnums=(0, 1)))(params, student).items():
+        for gradient in jax.tree.leaves(gradients):
+            assert np.isfinite(gradient).all(), term
+
+
+@each_case
+def test_permuting_the_batch_permutes_every_term(name, options):
+    method, params, *batch = set_up(name, options)
+    order = np.array([2, 0, 3, 1])
+    terms = jax.jit(method.terms)
+    expected = terms(params, *batch)
+    actual = terms(params, *jax.tree.map(lambda x: x[order], batch))
+    for term, value in actual.items():
+        np.testing.assert_allclose(value, expected[term][order], rtol=1e-5, err_msg=term)
+
+
+@each_case
+def test_terms_are_the_same_without_jit(name, options):
+    method, *arguments = set_up(name, options)
+    compiled = jax.jit(method.terms)(*arguments)
+    for term, value in method.terms(*arguments).items():
+        np.testing.assert_allclose(compiled[term], value, rtol=1e-5, err_msg=term)
+
+
+@each_case
+def test_init_depends_on_the_key_and_on_shapes_alone(name, options):
+    method, params, student, teacher, _ = set_up(name, options)
+    again = method.init(jax.random.key(0), abstract(student), abstract(teacher), K)
+    jax.tree.map(np.testing.assert_array_equal, again, params)
+    kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
+    other = method.init(jax.random.key(1), student, teacher, K)
+    for kernel, another in zip(
+        kernels, [leaf for leaf in jax.tree.leaves(other) if leaf.ndim > 1], strict=True
+    ):
+        assert np.all(kernel != another)
+
+
+@each_case
+def test_parameters_are_float32(name, options):
+    _, params, *_ = set_up(name, options)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+
+
+@each_case
+def test_no_two_kernels_start_alike(name, options):
+    _, params, *_ = set_up(name, options, student_width=TEACHER_WIDTH)
+    kernels = [leaf.ravel() for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
+    for index, kernel in enumerate(kernels):
+        assert not any(np.array_equal(kernel, other) for other in kernels[:index])
+
+
+@each_case
+def test_heads_classify_every_example_from_the_student_alone(name, options):
+    method, params, student, *_ = set_up(name, options)
+    heads = jax.eval_shape(method.heads, params, student)
+    assert isinstance(heads, dict)
+    for logits in heads.values():
+        assert (logits.shape, logits.dtype) == ((N, K), jnp.float32)
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_a_method_needs_no_option_and_documents_each_term(name):
+    constructor = methods.TABLE[name]
+    documentation = inspect.getdoc(constructor)
+    for term in methods.make(name).names:
+        assert f"    {term}: ``[N]``" in documentation
+
+
+# The table
+
+
+def test_names_are_sorted():
+    assert methods.names() == ("fd_cmkd", "logit", "mse", "none")
+
+
+def test_a_misspelt_method_is_refused_with_the_nearest_name():
+    message = r"^unknown method 'fdcmkd'; known: .*logit.*\. Did you mean 'fd_cmkd'\?$"
+    with pytest.raises(ConfigError, match=message):
+        methods.make("fdcmkd")
+
+
+def test_a_misspelt_option_is_refused_with_the_nearest_name():
+    message = r"^unknown option of method 'fd_cmkd': 'cut_off'; known: .* mean 'cutoff'\?$"
+    with pytest.raises(ConfigError, match=message):
+        methods.make("fd_cmkd", cut_off=0.5)
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("fd_cmkd", {"cutoff": 1.5}, r"method 'fd_cmkd': cutoff must lie inside \(0, 1\), got 1.5"),
+        ("fd_cmkd", {"reduction": "max"}, "method 'fd_cmkd': reduction must be 'mean' or 'sum'"),
+        ("logit", {"temperature": 0.0}, "method 'logit': temperature must be positive, got 0.0"),
+    ],
+)
+def test_a_bad_value_is_refused_before_training(name, options, message):
+    with pytest.raises(ConfigError, match=message):
+        methods.make(name, **options)
+
+
+# Linear maps between widths
+
+
+@pytest.mark.parametrize("name", ["fd_cmkd", "mse"])
+def test_equal_widths_need_no_linear_map(name):
+    _, params, *_ = set_up(name, {}, student_width=TEACHER_WIDTH)
+    assert params["adapter"] == {}
+
+
+@pytest.mark.parametrize(("name", "term"), [("fd_cmkd", "low"), ("mse", "feature")])
+def test_a_narrower_or_wider_student_is_mapped_to_the_teachers_width(name, term):
+    method, params, student, teacher, known = set_up(name, {})
+    adapter = params["adapter"]
+    assert adapter["kernel"].shape == (STUDENT_WIDTH, TEACHER_WIDTH)
+    np.testing.assert_array_equal(adapter["bias"], np.zeros(TEACHER_WIDTH))
+    mapped = student.replace(features=student.features @ adapter["kernel"])
+    expected = method.terms({**params, "adapter": {}}, mapped, teacher, known)[term]
+    actual = method.terms(params, student, teacher, known)[term]
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_kernels_start_with_xavier_variance_and_zero_bias():
+    wide = outputs(0, 300)
+    params = methods.fd_cmkd().init(jax.random.key(0), wide, outputs(1, 200), K)
+    kernel = params["adapter"]["kernel"]
+    # 60,000 numbers: the deviation is known to 0.3 %.
+    np.testing.assert_allclose(np.std(kernel), (2 / (300 + 200)) ** 0.5, rtol=0.02)
+    for group in ("align", "auxiliary"):
+        for band in ("low", "high"):
+            np.testing.assert_array_equal(params[group][band]["bias"], np.zeros(K))
+
+
+# fd_cmkd
+
+
+def classify(params, features, labels, *, band):
+    """A head's cross-entropy in NumPy."""
+    index = ("low", "high").index(band)
+    split = oracles.bands(features, HALF)[index]
+    logits = oracles.head(params[band]["kernel"], params[band]["bias"], split)
+    return oracles.cross_entropy(logits, np.asarray(labels))
+
+
+def test_low_and_high_are_the_frequency_distances():
+    method, params, student, teacher, known = set_up(
+        "fd_cmkd", {"cutoff": 0.25, "reduction": "sum"}, student_width=TEACHER_WIDTH
+    )
+    terms = method.terms(params, student, teacher, known)
+    expected = losses.frequency_distances(
+        student.features, teacher.features, cutoff=0.25, reduction="sum"
+    )
+    for band in ("low", "high"):
+        np.testing.assert_allclose(terms[band], expected[band], rtol=1e-6)
+
+
+@pytest.mark.parametrize("rest", [(), (5,), (2, 3)], ids=["vector", "sequence", "map"])
+def test_align_adds_the_cross_entropies_of_two_heads_on_both_models(rest):
+    student, teacher = (outputs(seed, TEACHER_WIDTH, rest=rest) for seed in (0, 1))
+    method = methods.fd_cmkd()
+    params = method.init(jax.random.key(0), student, teacher, K)
+    known = targets(hidden=np.zeros(N, bool))
+    expected = sum(
+        classify(params["align"], np.asarray(model.features), known.labels, band=band)
+        for model in (student, teacher)
+        for band in ("low", "high")
+    )
+    actual = method.terms(params, student, teacher, known)["align"]
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rest", [(), (5,), (2, 3)], ids=["vector", "sequence", "map"])
+def test_auxiliary_adds_the_cross_entropies_of_the_students_own_heads(rest):
+    student, teacher = (outputs(seed, TEACHER_WIDTH, rest=rest) for seed in (0, 1))
+    method = methods.fd_cmkd()
+    params = method.init(jax.random.key(0), student, teacher, K)
+    expected = sum(
+        classify(params["auxiliary"], np.asarray(student.features), targets().labels, band=band)
+        for band in ("low", "high")
+    )
+    actual = method.terms(params, student, teacher, targets())["auxiliary"]
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_with_pseudo_labels_align_takes_the_teachers_prediction_where_the_label_is_hidden():
+    method, params, student, teacher, known = set_up("fd_cmkd", {"pseudo_labels": True})
+    predicted = np.argmax(teacher.logits, -1)
+    filled = targets(np.where(HIDDEN, predicted, known.labels), hidden=np.zeros(N, bool))
+    assert np.any(np.asarray(filled.labels) != np.asarray(known.labels))
+    actual = method.terms(params, student, teacher, known)["align"]
+    expected = method.terms(params, student, teacher, filled)["align"]
+    np.testing.assert_array_equal(actual, expected)
+    assert method.label_terms == {"auxiliary"}
+
+
+def test_without_pseudo_labels_align_counts_only_shown_labels():
+    method, params, student, teacher, known = set_up("fd_cmkd", {"pseudo_labels": False})
+    assert method.label_terms == {"align", "auxiliary"}
+    with_pseudo, *_ = set_up("fd_cmkd", {"pseudo_labels": True})
+    actual = method.terms(params, student, teacher, known)["align"]
+    expected = with_pseudo.terms(params, student, teacher, known)["align"]
+    np.testing.assert_array_equal(actual[~HIDDEN], expected[~HIDDEN])
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({}, {"low", "high", "align", "auxiliary"}),
+        ({"shared_heads": False}, {"low", "high", "auxiliary"}),
+        ({"auxiliary_heads": False}, {"low", "high", "align"}),
+        ({"shared_heads": False, "auxiliary_heads": False}, {"low", "high"}),
+    ],
+)
+def test_each_group_of_heads_adds_its_term_its_parameters_and_its_reports(options, names):
+    method, params, student, *_ = set_up("fd_cmkd", options)
+    groups = names - {"low", "high"}
+    assert set(method.names) == names
+    assert set(params) == {"adapter", *groups}
+    reported = {f"{group}_{band}" for group in groups for band in ("low", "high")}
+    assert set(method.heads(params, student)) == reported
+    assert method.label_terms == groups - {"align"}
+
+
+@pytest.mark.parametrize(
+    ("switch", "kept"), [("shared_heads", "auxiliary"), ("auxiliary_heads", "align")]
+)
+def test_switching_one_group_of_heads_off_leaves_the_others_start_unchanged(switch, kept):
+    _, full, *_ = set_up("fd_cmkd", {})
+    _, part, *_ = set_up("fd_cmkd", {switch: False})
+    for group in (kept, "adapter"):
+        jax.tree.map(np.testing.assert_array_equal, part[group], full[group])
+
+
+def test_the_reported_heads_are_the_trained_ones():
+    method, params, student, teacher, _ = set_up("fd_cmkd", {})
+    known = targets(hidden=np.zeros(N, bool))
+    heads = method.heads(params, student)
+    own = sum(
+        losses.cross_entropy(heads[f"auxiliary_{band}"], known.labels) for band in ("low", "high")
+    )
+    actual = method.terms(params, student, teacher, known)["auxiliary"]
+    np.testing.assert_allclose(actual, own, rtol=1e-6)
+    for band in ("low", "high"):
+        np.testing.assert_array_equal(
+            heads[f"align_{band}"],
+            method.heads({**params, "auxiliary": params["align"]}, student)[f"auxiliary_{band}"],
+        )
+
+
+def test_gradients_reach_the_teachers_outputs_for_the_step_to_stop():
+    method, params, student, teacher, known = set_up("fd_cmkd", {})
+
+    def total(teacher):
+        return sum(jnp.sum(term) for term in method.terms(params, student, teacher, known).values())
+
+    assert np.any(jax.grad(total)(teacher).features != 0)
+
+
+def test_the_low_distance_passes_no_gradient_to_the_high_band_of_the_student():
+    method, params, student, teacher, known = set_up("fd_cmkd", {}, student_width=TEACHER_WIDTH)
+
+    def low(features):
+        return jnp.sum(
+            method.terms(params, student.replace(features=features), teacher, known)["low"]
+        )
+
+    gradient = jax.grad(low)(student.features)
+    np.testing.assert_allclose(
+        oracles.bands(gradient, HALF)[1], np.zeros(gradient.shape), atol=1e-7
+    )
+
+
+# The others
+
+
+def test_logit_is_the_softened_divergence():
+    method, params, student, teacher, known = set_up("logit", {"temperature": 2.0})
+    expected = oracles.soft_divergence(student.logits, teacher.logits, 2.0)
+    actual = method.terms(params, student, teacher, known)["divergence"]
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_none_has_no_terms_and_needs_no_teacher():
+    method = methods.make("none")
+    student = outputs(0, STUDENT_WIDTH)
+    assert method.init(jax.random.key(0), student, None, K) == {}
+    assert method.names == ()
+    assert method.terms({}, student, None, targets()) == {}

@@ -1,0 +1,85 @@
+import pytest
+
+from fdcmkd_jax.tables import ConfigError, build, section, unknown
+
+
+def paint(color, size=1, context=None):
+    if size < 1:
+        raise ValueError(f"size must be positive, got {size}.")
+    return color, size, context
+
+
+def varnish(gloss=0.5):
+    return gloss
+
+
+TABLE = {"paint": paint, "varnish": varnish}
+
+
+def test_a_name_and_keywords_build_the_thing():
+    assert build("finish", TABLE, "paint", {"color": "red", "size": 3}) == ("red", 3, None)
+
+
+def test_context_reaches_a_constructor_that_takes_it():
+    actual = build("finish", TABLE, "paint", {"color": "red"}, context="wall")
+    assert actual == ("red", 1, "wall")
+
+
+def test_context_is_kept_from_a_constructor_that_does_not_take_it():
+    assert build("finish", TABLE, "varnish", {}, context="wall") == 0.5
+
+
+def test_an_unknown_name_lists_the_known_ones_and_the_nearest():
+    with pytest.raises(ConfigError) as caught:
+        build("finish", TABLE, "pain", {})
+    message = "unknown finish 'pain'; known: paint, varnish. Did you mean 'paint'?"
+    assert str(caught.value) == message
+
+
+def test_a_name_like_no_other_gets_no_guess():
+    assert str(unknown("finish", "xyz", TABLE)) == "unknown finish 'xyz'; known: paint, varnish."
+
+
+def test_a_name_where_there_is_nothing_to_choose_says_so():
+    assert str(unknown("finish", "xyz", [])) == "unknown finish 'xyz'; known: none."
+
+
+def test_an_unknown_option_lists_the_known_ones_and_the_nearest():
+    with pytest.raises(ConfigError) as caught:
+        build("finish", TABLE, "paint", {"colour": "red"})
+    message = (
+        "unknown option of finish 'paint': 'colour'; known: color, context, size. "
+        "Did you mean 'color'?"
+    )
+    assert str(caught.value) == message
+
+
+def test_an_option_may_not_set_what_the_caller_supplies():
+    with pytest.raises(ConfigError, match="unknown option of finish 'paint': 'context'") as caught:
+        build("finish", TABLE, "paint", {"color": "red", "context": "floor"}, context="wall")
+    assert "known: color, size." in str(caught.value)
+
+
+def test_a_required_option_that_is_missing_is_named():
+    with pytest.raises(ConfigError, match=r"^finish 'paint' needs the option 'color'\.$"):
+        build("finish", TABLE, "paint", {"size": 2})
+
+
+def test_a_value_the_constructor_refuses_is_reported_with_the_name():
+    with pytest.raises(ConfigError) as caught:
+        build("finish", TABLE, "paint", {"color": "red", "size": 0})
+    assert str(caught.value) == "finish 'paint': size must be positive, got 0."
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_a_config_error_is_a_value_error():
+    assert issubclass(ConfigError, ValueError)
+
+
+def test_a_section_builds_its_only_constructor():
+    assert section(paint, "wall", {"color": "red"}, context="c") == ("red", 1, "c")
+
+
+def test_an_unknown_key_of_a_section_names_the_section():
+    with pytest.raises(ConfigError, match=r"unknown option of section 'wall': 'sise'.*mean 'size'"):
+        section(paint, "wall", {"color": "red", "sise": 2})

@@ -1,0 +1,64 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fdcmkd_jax import losses, metrics, tasks
+from fdcmkd_jax.tables import ConfigError
+
+LOGITS = jnp.array([[0.0, 2.0], [0.0, 2.0], [9.0, 0.0]])
+LABELS = jnp.array([1, 0, 0])
+
+
+def test_classification_reads_labels_as_classes():
+    loss = tasks.classification(num_classes=2).loss(LOGITS, LABELS)
+    softplus = np.log1p(np.exp([-2.0, 2.0, -9.0]))
+    np.testing.assert_allclose(loss, softplus, rtol=1e-5, atol=1e-6)
+
+
+def test_classification_sums_loss_and_accuracy_inside_the_mask():
+    mask = jnp.array([True, True, False])
+    sums = tasks.classification(num_classes=2).sums(LOGITS, LABELS, mask)
+    assert sorted(sums) == ["accuracy", "loss"]
+    assert metrics.mean(sums["accuracy"]) == 0.5
+    expected = np.log1p(np.exp([-2.0, 2.0])).mean()
+    assert metrics.mean(sums["loss"]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_targets_are_a_batchs_labels_in_the_tasks_terms():
+    task = tasks.classification(num_classes=2)
+    batch = {
+        "label": LABELS,
+        "labelled": jnp.array([True, False, True]),
+        "mask": jnp.array([True, True, False]),
+        "id": jnp.arange(3),
+        "image": jnp.zeros((3, 2, 2, 1)),
+    }
+    targets = task.targets(batch)
+    np.testing.assert_array_equal(targets.labels, LABELS)
+    np.testing.assert_array_equal(targets.labelled, batch["labelled"])
+    np.testing.assert_array_equal(targets.mask, batch["mask"])
+    assert targets.num_classes == 2
+    np.testing.assert_array_equal(targets.loss(LOGITS), losses.cross_entropy(LOGITS, LABELS))
+
+
+@pytest.mark.parametrize("name", sorted(tasks.TABLE))
+def test_every_task_is_made_by_name_and_sums_at_least_loss_and_accuracy(name):
+    task = tasks.make(name, num_classes=2)
+    assert task.num_classes == 2
+    assert {"loss", "accuracy"} <= set(task.sums(LOGITS, LABELS, jnp.ones(3, bool)))
+
+
+def test_one_class_is_refused():
+    message = "task 'classification': classification needs at least 2 classes, got 1"
+    with pytest.raises(ConfigError, match=message):
+        tasks.make("classification", num_classes=1)
+
+
+def test_a_misspelt_task_is_refused_with_the_nearest_name():
+    with pytest.raises(ConfigError, match=r"unknown task 'clasification'.*mean 'classification'"):
+        tasks.make("clasification", num_classes=2)
+
+
+def test_an_unknown_option_of_a_task_is_refused():
+    with pytest.raises(ConfigError, match="unknown option of task 'classification': 'depth'"):
+        tasks.make("classification", num_classes=2, depth=3)
