@@ -98,7 +98,9 @@ class Direction:
         return f"students/{self.teacher}-to-{self.student}"
 
 
-def run(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, Any]:
+def run(
+    config: ml_collections.ConfigDict, workdir: str | Path, *, with_report: bool = True
+) -> dict[str, Any]:
     """Trains what a config describes and leaves everything in ``workdir``.
 
     Called again with the same config it continues where it was cut off, or returns the results it
@@ -107,6 +109,8 @@ def run(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, Any
     Args:
         config: One section per part; see ``configs/av_digits.py``.
         workdir: The run's folder; made if missing.
+        with_report: Write ``report.html`` and print the table; ``python -m fdcmkd_jax.report`` can
+            do so later.
 
     Returns:
         The contents of ``results.json``.
@@ -115,8 +119,6 @@ def run(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, Any
         ConfigError: On a mistake in the config, missing data, or a workdir of another config.
         NonFiniteError: If training diverges.
     """
-    from fdcmkd_jax import report  # Figures take a second to import, and only the end needs them.
-
     workdir = Path(workdir).absolute()
     settings = resolve(config)
     plan = _plan(settings, workdir)
@@ -129,7 +131,9 @@ def run(config: ml_collections.ConfigDict, workdir: str | Path) -> dict[str, Any
         results = _train(plan, settings)
         if jax.process_index() == 0:
             write_json(finished, results)
-    if jax.process_index() == 0:
+    if with_report and jax.process_index() == 0:
+        from fdcmkd_jax import report  # Figures take long to import, and only the end needs them.
+
         page = workdir / "report.html"
         if not page.is_file():
             page = report.write(workdir)

@@ -1,4 +1,4 @@
-"""From a split to batches by Grain: deterministic by (seed, epoch, position), sharded by process."""
+"""From a split to batches by Grain: fixed by (seed, epoch, position), sharded by process."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
