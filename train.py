@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -26,7 +27,7 @@ def main(argv: list[str]) -> None:
     """Runs the experiment that the flags name."""
     if len(argv) > 1:
         _fail(f"unexpected argument {argv[1]!r}; settings are written --config.KEY=VALUE.")
-    if CONFIG.value is None or not WORKDIR.value:
+    if CONFIG.value is None or WORKDIR.value is None:
         _fail("needs --config=FILE and --workdir=DIR; --help says more.")
     from fdcmkd_jax import (
         experiment,
@@ -55,7 +56,7 @@ def _parse(argv: list[str]) -> list[str]:
         _fail(" ".join(str(error).split()))
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
     sys.exit(2)
 

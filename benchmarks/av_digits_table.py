@@ -134,7 +134,8 @@ def _take_core(cores: Any, folder: Path) -> None:
 def _configs() -> Any:
     """The module configs/av_digits.py, which is not part of the package."""
     spec = importlib.util.spec_from_file_location("av_digits", ROOT / "configs" / "av_digits.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -19,6 +19,8 @@ Presets follow a colon, several joined by commas (``configs/av_digits.py:unlabel
     relabelled     broken pairs: each class is taught by the features of a fixed other class
 """
 
+from collections.abc import Callable
+
 import ml_collections
 
 
@@ -105,7 +107,7 @@ def _auxiliary(config: ml_collections.ConfigDict) -> None:
     _method(config, weights, name="fd_cmkd", shared_heads=False, auxiliary_heads=True)
 
 
-def _pairing(name: str):
+def _pairing(name: str) -> Callable[[ml_collections.ConfigDict], None]:
     return lambda config: config.data.update(pairing=name)
 
 

@@ -239,7 +239,7 @@ def finish(directory: Path, entry: Mapping[str, Any], examples: Mapping[str, np.
     """Leaves a model's test examples and its entry; the entry last, since it marks the end."""
     if jax.process_index() == 0:
         directory.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(directory / "test.npz", **examples)
+        np.savez_compressed(directory / "test.npz", allow_pickle=False, **examples)
         write_json(directory / "results.json", entry)
 
 

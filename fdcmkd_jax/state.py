@@ -86,7 +86,7 @@ def create(
 @functools.partial(jax.jit, static_argnums=0)
 def _init(model: nn.Module, key: Array, example: Array) -> dict[str, Any]:
     """Compiled once for all models of one shape; run eagerly it takes longer than that."""
-    return model.init(key, example, train=False)
+    return dict(model.init(key, example, train=False))
 
 
 def abstract_outputs(

@@ -21,7 +21,7 @@ from fdcmkd_jax.methods import Method
 from fdcmkd_jax.state import TrainState
 from fdcmkd_jax.tables import ConfigError
 from fdcmkd_jax.tasks import Task
-from fdcmkd_jax.types import Batch, Outputs, Params
+from fdcmkd_jax.types import Batch, Params
 
 AXIS = "batch"
 """The mapped axis over which steps sum and BatchNorm synchronises."""
@@ -38,7 +38,7 @@ def make_train_step(
     weights: Mapping[str, float],
     teacher: nn.Module | None = None,
     teacher_input: str | None = None,
-) -> Callable[[TrainState, Params | None, Batch], tuple[TrainState, Sums]]:
+) -> Callable[[TrainState, Params, Batch], tuple[TrainState, Sums]]:
     """Builds one optimisation step.
 
     Args:
@@ -63,11 +63,11 @@ def make_train_step(
     losses.check_weights(weights, names)
     label_terms = {"task", *method.label_terms}
 
-    def step(state: TrainState, teacher_variables: Params | None, batch: Batch) -> Any:
+    def step(state: TrainState, teacher_variables: Params, batch: Batch) -> Any:
         targets = task.targets(batch)
         key = jax.random.wrap_key_data(state.rng)
         key = jax.random.fold_in(jax.random.fold_in(key, state.step), lax.axis_index(AXIS))
-        teacher_outputs = None
+        teacher_outputs: Any = None
         if teacher is not None:
             seen = batch.get("partner", batch)[teacher_input]
             teacher_outputs = lax.stop_gradient(teacher.apply(teacher_variables, seen, train=False))
@@ -162,7 +162,7 @@ def make_eval_step(
     """
 
     def step(variables: Params, method_params: Params, batch: Batch) -> Any:
-        outputs: Outputs = model.apply(variables, batch[model_input], train=False)
+        outputs: Any = model.apply(variables, batch[model_input], train=False)
         logits = {"main": outputs.logits, **method.heads(method_params, outputs)}
         labels, mask = batch["label"], batch["mask"]
         sums = {

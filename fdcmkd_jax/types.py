@@ -3,6 +3,7 @@
 Shapes use the field's letters: N examples, D features, K classes, H W C maps, T frames.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -70,7 +71,8 @@ class Targets:
         """
         predicted = jnp.argmax(teacher_logits, axis=-1).astype(self.labels.dtype)
         shown = self.labelled.reshape(-1, *[1] * (self.labels.ndim - 1))
-        return self.replace(
+        return dataclasses.replace(
+            self,
             labels=jnp.where(shown, self.labels, predicted),
             labelled=jnp.ones_like(self.labelled),
         )

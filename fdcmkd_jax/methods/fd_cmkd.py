@@ -55,7 +55,9 @@ def fd_cmkd(
         name for name, wanted in (("align", shared_heads), ("auxiliary", auxiliary_heads)) if wanted
     ]
 
-    def init(key: Array, student: Outputs, teacher: Outputs, num_classes: int) -> Params:
+    def init(key: Array, student: Outputs, teacher: Outputs | None, num_classes: int) -> Params:
+        if teacher is None:
+            raise ValueError("fd_cmkd needs a teacher's features.")
         size = teacher.features.shape[-1]
         params = {"adapter": init_adapter(jax.random.fold_in(key, 0), student, teacher)}
         for group in groups:
@@ -80,14 +82,10 @@ def fd_cmkd(
         )
         if shared_heads:
             known = targets.with_pseudo_labels(teacher.logits) if pseudo_labels else targets
-            result["align"] = sum(
-                known.loss(head_logits)
-                for bands in (student_bands, teacher_bands)
-                for head_logits in _classify(params["align"], bands).values()
-            )
+            by_student = _label_loss(params["align"], student_bands, known)
+            result["align"] = by_student + _label_loss(params["align"], teacher_bands, known)
         if auxiliary_heads:
-            own = _classify(params["auxiliary"], student_bands)
-            result["auxiliary"] = sum(targets.loss(head_logits) for head_logits in own.values())
+            result["auxiliary"] = _label_loss(params["auxiliary"], student_bands, targets)
         return result
 
     def heads(params: Params, student: Outputs) -> dict[str, Array]:
@@ -105,6 +103,12 @@ def fd_cmkd(
         label_terms=frozenset(groups) - ({"align"} if pseudo_labels else set()),
         heads=heads,
     )
+
+
+def _label_loss(params: Params, bands: Bands, targets: Targets) -> Float[Array, " N"]:
+    """The sum of both heads' losses."""
+    logits = _classify(params, bands)
+    return targets.loss(logits["low"]) + targets.loss(logits["high"])
 
 
 def _classify(params: Params, bands: Bands) -> dict[str, Float[Array, "N K"]]:

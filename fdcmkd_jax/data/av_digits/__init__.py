@@ -3,6 +3,7 @@
 import contextlib
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -78,8 +79,10 @@ def av_digits(*, data_dir: Path, seed: int, pairs_per_class: int = 20) -> Datase
             f"the records under {data_dir} were made from other raw data ({found}, now "
             f"{fingerprint}); delete that folder or choose another data_dir."
         )
-    scale = builder.info.metadata["scale"]
-    scale = protocol.Scale(**{name: np.asarray(value) for name, value in scale.items()})
+    numbers: dict[str, Any] = {
+        name: np.asarray(value) for name, value in builder.info.metadata["scale"].items()
+    }
+    scale = protocol.Scale(**numbers)
     return Dataset(
         modalities=MODALITIES,
         class_names=tuple(builder.info.features["label"].names),
