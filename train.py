@@ -1,5 +1,6 @@
 """Trains teachers and students as a config describes; see --help."""
 
+import re
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -51,9 +52,34 @@ def main(argv: list[str]) -> None:
 def _parse(argv: list[str]) -> list[str]:
     """Reads the flags; a mistake in them or in the config file is one line."""
     try:
-        return app.parse_flags_with_usage(argv)
-    except (AttributeError, KeyError, OSError, SyntaxError, TypeError, ValueError) as error:
-        _fail(" ".join(str(error).split()))
+        rest = flags.FLAGS(argv)
+        if CONFIG.value is not None:
+            CONFIG.value.to_dict()  # Where the file could not be read, this is what says so.
+        return rest
+    except Exception as error:  # A config file is code, so anything may come out of it.
+        _fail(_unknown_key(argv) or _last_line(error))
+
+
+def _unknown_key(argv: list[str]) -> str | None:
+    """What to say if an override names a key that the config lacks."""
+    from fdcmkd_jax.tables import unknown
+
+    for argument in argv:
+        match = re.match(r"--(?:no)?config\.([\w.]+)", argument)
+        known = flags.FLAGS["config"].value if match else None
+        for key in match.group(1).split(".") if match else ():
+            if not hasattr(known, "keys"):
+                break
+            if key not in known:
+                return str(unknown(f"config key in {argument!r}:", key, known))
+            known = known[key]
+    return None
+
+
+def _last_line(error: Exception) -> str:
+    """The line of a flag error that says what is wrong, without traceback and usage."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return re.sub(r"^\w*Error: |^\[Errno \d+\] ", "", lines[-1]) if lines else repr(error)
 
 
 def _fail(message: str) -> NoReturn:

@@ -89,6 +89,8 @@ class Checkpoints:
             score: Higher is better; None for a checkpoint that may not be chosen as best.
         """
         host = to_host(state)
+        # Otherwise a slow save is still deleting old steps when the next one lists them.
+        self._manager.wait_until_finished()
         self._manager.save(
             step,
             args=ocp.args.Composite(

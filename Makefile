@@ -1,0 +1,40 @@
+# Two commands do everything on a machine with Python 3.11 or newer:
+#   make demo   environment, data, teachers, students, report
+#   make test   environment, format, lint, types, tests, doctests
+# Each makes its own virtual environment on first use and reuses it after.
+
+PYTHON ?= python3
+WORKDIR ?= runs/demo
+.DEFAULT_GOAL := help
+.PHONY: help demo test format clean
+
+help:  ## Show this help
+	@sed -n 's/^\([a-z]*\):.*## /make \1 — /p' $(MAKEFILE_LIST)
+
+demo: .venv-demo/installed  ## Train teachers and students on AV-digits, write the report
+	.venv-demo/bin/python train.py --config=configs/av_digits.py --workdir=$(WORKDIR)
+
+test: .venv-test/installed  ## Check format, lint and types; run tests and doctests
+	.venv-test/bin/ruff format --check .
+	.venv-test/bin/ruff check .
+	.venv-test/bin/mypy
+	.venv-test/bin/pytest -n 2 --dist loadfile
+
+format: .venv-test/installed  ## Format the code and sort imports
+	.venv-test/bin/ruff format .
+	.venv-test/bin/ruff check --fix .
+
+clean:  ## Remove environments and caches, keep runs
+	rm -rf .venv-demo .venv-test .pytest_cache .mypy_cache .ruff_cache *.egg-info
+
+.venv-demo/installed: requirements.txt requirements-demo.txt
+	$(PYTHON) -m venv .venv-demo
+	.venv-demo/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	.venv-demo/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.txt
+	touch $@
+
+.venv-test/installed: requirements.txt requirements-demo.txt requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt --editable .
+	.venv-test/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.txt
+	touch $@
