@@ -64,10 +64,17 @@ def _unknown_key(argv: list[str]) -> str | None:
     """What to say if an override names a key that the config lacks."""
     from fdcmkd_jax.tables import unknown
 
-    for argument in argv:
-        match = re.match(r"--(?:no)?config\.([\w.]+)", argument)
-        known = flags.FLAGS["config"].value if match else None
-        for key in match.group(1).split(".") if match else ():
+    overrides = [argument for argument in argv if re.match(r"--(no)?config\.", argument)]
+    # The flag looks for overrides in sys.argv; without them the config itself can be read.
+    sys.argv = [argument for argument in argv if argument not in overrides]
+    flags.FLAGS.unparse_flags()
+    try:
+        flags.FLAGS(sys.argv, known_only=True)
+    except Exception:
+        return None  # The file itself is at fault, and the first error says how.
+    for argument in overrides:
+        known = CONFIG.value
+        for key in re.sub(r"^--(no)?config\.|=.*", "", argument).split("."):
             if not hasattr(known, "keys"):
                 break
             if key not in known:

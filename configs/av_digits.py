@@ -33,7 +33,10 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         data_dir="",  # Empty: a folder in the workdir.
         pairs_per_class=20,
         batch_size=64,
+        drop_remainder=True,
         in_memory=True,
+        num_threads=1,
+        augment=dict(),
         pairing="true",
         labelled_per_class=0,
         drop_unlabelled=False,
@@ -42,7 +45,14 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
     config.directions = ("audio->image", "image->audio")
     config.models = dict(audio=dict(name="resnet_tiny"), image=dict(name="resnet_tiny"))
     config.teacher = dict(num_epochs=100, checkpoints=dict(audio="", image=""))
-    config.method = dict(name="fd_cmkd", cutoff=0.5, shared_heads=True, auxiliary_heads=True)
+    config.method = dict(
+        name="fd_cmkd",
+        cutoff=0.5,
+        reduction="mean",
+        shared_heads=True,
+        auxiliary_heads=True,
+        pseudo_labels=True,
+    )
     config.weights = dict(task=1.0, align=1.0, auxiliary=1.0, low=10.0, high=10.0)
     config.optim = dict(
         name="sgd",
@@ -50,12 +60,16 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         end_learning_rate=1e-4,
         schedule_name="polynomial",
         power=0.9,
-        momentum=0.9,
         per="epoch",
+        warmup_steps=0,
+        momentum=0.9,
+        weight_decay=0.0,
+        max_gradient_norm=0.0,
     )
     config.train = dict(num_epochs=100, log_every_steps=3, parallel="pmap", sync_batch_norm=True)
-    config.evaluate = dict(every_epochs=5, batch_size=512, select_split="val")
-    config.evaluate.select_heads = ("main",)
+    config.evaluate = dict(
+        every_epochs=5, batch_size=512, select_split="val", select_heads=("main",)
+    )
     config.checkpoint = dict(every_steps=0, keep_latest=2)
     for preset in filter(None, presets.split(",")):
         if preset not in PRESETS:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 Conv = functools.partial(
@@ -28,7 +29,7 @@ def conv(
     strides: int = 1,
     *,
     name: str,
-    dtype: jnp.dtype,
+    dtype: DTypeLike,
     patches: bool = False,
 ) -> nn.Module:
     """A square convolution with PyTorch's symmetric padding, which keeps H and W at stride 1.
@@ -113,7 +114,7 @@ class BatchNorm(nn.Module):
     momentum: float = 0.9
     epsilon: float = 1e-5
     scale_init: Callable[..., Array] = nn.initializers.ones
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(

@@ -6,6 +6,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from fdcmkd_jax.models.layers import BatchNorm, Dense, conv, max_pool
@@ -25,7 +26,7 @@ class Block(nn.Module):
     strides: int
     bottleneck: bool
     axis_name: str | None
-    dtype: jnp.dtype
+    dtype: DTypeLike
     patches: bool
 
     @nn.compact
@@ -86,7 +87,7 @@ class ResNet(nn.Module):
     large_stem: bool = False
     stem_width: int = 64
     axis_name: str | None = None
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     patches: bool = False
 
     @nn.compact
