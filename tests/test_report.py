@@ -10,7 +10,7 @@ import pytest
 
 from fdcmkd_jax import report
 from fdcmkd_jax.report import __main__ as command_line
-from fdcmkd_jax.report import curves, embedding, matching, run, similarity, style, summary
+from fdcmkd_jax.report import curves, embedding, matching, similarity, style, summary
 from fdcmkd_jax.report.run import Examples, Model, Run
 
 TERMS = ("task", "low", "high")
@@ -50,7 +50,12 @@ def make_run(
         "teachers": teachers,
         "students": students,
     }
-    defaults = {"seed": 3, "data": {"name": "toy"}, "method": {"name": "fd_cmkd", "cutoff": 0.5}}
+    defaults = {
+        "seed": 3,
+        "data": {"name": "toy"},
+        "method": {"name": "fd_cmkd", "cutoff": 0.5},
+        "weights": {"task": 1.0, "low": 10.0, "high": 10.0},
+    }
     write_json(workdir / "results.json", results)
     write_json(workdir / "config.json", defaults | (config or {}))
     write_json(
@@ -209,7 +214,7 @@ def examples(ids, width=4):
 
 
 def model(test, modality="audio"):
-    return Model(modality=modality, teacher=None, entry={}, train=[], val=[], test=test)
+    return Model(modality=modality, teacher=None, entry={}, train=[], held_out=[], test=test)
 
 
 class TestMatching:
@@ -328,7 +333,7 @@ class TestPage:
 
 class TestPartsMissing:
     def test_a_teacher_without_curves(self, tmp_path):
-        make_run(tmp_path)
+        make_run(tmp_path, directions=("image->audio",))
         (tmp_path / "teachers" / "audio" / "metrics.jsonl").unlink()
         text = Tags(written(tmp_path)).text
         assert "No curves of teacher audio" in text
@@ -341,6 +346,16 @@ class TestPartsMissing:
         text = Tags(written(tmp_path)).text
         assert "No band similarity" in text
         assert "No map of student audio → image: teacher audio left no test.npz." in text
+
+    @pytest.mark.usefixtures("undrawn")
+    def test_a_teacher_of_an_earlier_run(self, tmp_path):
+        make_run(tmp_path)
+        (tmp_path / "teachers" / "audio" / "metrics.jsonl").unlink()
+        results = json.loads((tmp_path / "results.json").read_text())
+        results["teachers"]["audio"]["loaded_from"] = "elsewhere"
+        write_json(tmp_path / "results.json", results)
+        text = Tags(written(tmp_path)).text
+        assert "No curves of teacher audio: it was loaded from an earlier run." in text
 
     @pytest.mark.usefixtures("undrawn")
     def test_teachers_of_different_width(self, tmp_path):
@@ -380,7 +395,7 @@ class TestPartsMissing:
 
     def test_more_classes_than_colours_or_labels(self, tmp_path):
         names = [f"class {index}" for index in range(31)]
-        make_run(tmp_path, class_names=names, directions=("audio->image",))
+        make_run(tmp_path, class_names=names, modalities=("audio",), directions=("audio->image",))
         text = Tags(written(tmp_path)).text
         assert "31 classes" in text
         assert "class 30" not in text
@@ -388,38 +403,63 @@ class TestPartsMissing:
     def test_names_are_text_and_never_markup(self, tmp_path):
         names = ("<script>alert(1)</script>", "$\\frac$", "_hidden & \"quoted'")
         config = {"data": {"name": "<script>", "note": "<img src=x onerror=alert(1)>"}}
-        make_run(tmp_path, class_names=names, config=config)
+        make_run(tmp_path, class_names=names, config=config, directions=("audio->image",))
         html_text = written(tmp_path)
         assert "<script" not in html_text
         assert "onerror=alert(1)&gt;" in html_text
         assert names[0] in Tags(html_text).text
 
-    def test_a_resumed_run_counts_repeated_steps_once(self, tmp_path):
-        make_run(tmp_path)
-        log = tmp_path / "teachers" / "audio" / "metrics.jsonl"
-        lines = log.read_text().splitlines(keepends=True)
-        stale = json.dumps(json.loads(lines[0]) | {"loss": 99.0}) + "\n"
-        log.write_text("".join([lines[-1], stale, *lines]))
-        rows = run.read(tmp_path).teachers["audio"].train
-        assert [row["step"] for row in rows] == list(STEPS)
-        assert [row["loss"] for row in rows] == [1.0] * len(STEPS)
 
-    @pytest.mark.usefixtures("undrawn")
-    def test_a_run_without_distillation_claims_none(self, tmp_path):
-        make_run(tmp_path, config={"method": {"name": "none"}})
-        text = Tags(written(tmp_path)).text
-        assert "taught by" not in text
-        assert "trained without distillation" in text
+class TestSummary:
+    """The words, for runs that differ from the usual one."""
+
+    @staticmethod
+    def student(**config):
+        entry = {"test": {"accuracy": 0.75}}
+        taught = Model("image", "audio", entry, [], [], None)
+        return Run({"weights": {"task": 1, "low": 10}} | config, {}, 0, [], {}, [taught])
+
+    def test_a_student_is_taught_by_its_teacher(self):
+        assert "student taught by audio reaches" in summary.headline(self.student())[0]
+
+    @pytest.mark.parametrize("weights", [{"task": 1}, {"task": 1, "auxiliary": 1, "low": 0}])
+    def test_without_a_weighted_distillation_term_nobody_teaches(self, weights):
+        sentence = summary.headline(self.student(weights=weights))[0]
+        assert "student trained without a teacher reaches" in sentence
+
+    def test_broken_pairs_are_named_a_control(self):
+        sentence = summary.headline(self.student(data={"pairing": "mismatched"}))[0]
+        assert "taught by audio on mismatched pairs (a control) reaches" in sentence
 
     def test_hidden_labels_are_a_caveat(self):
-        partly = Run({"data": {"labelled_per_class": 20}}, {}, 0, [], {}, [])
+        partly = self.student(data={"labelled_per_class": 20})
         assert "20 training pairs a class" in summary.caveats(partly)[-1]
+        whole = self.student(data={"labelled_per_class": 0})
+        assert summary.caveats(whole) == summary.caveats(self.student())
+
+    @pytest.mark.usefixtures("undrawn")
+    def test_selection_on_the_test_split_is_a_caveat(self, tmp_path):
+        make_run(tmp_path, config={"evaluate": {"select_split": "test"}})
+        assert "test accuracies are optimistic" in Tags(written(tmp_path)).text
+
+    def test_a_head_that_decides_is_named(self):
+        entry = {"selected_head": "auxiliary_low"}
+        trained = Model("audio", None, entry, [], [], None)
+        rows = summary.results(
+            Run({}, {}, 0, [], {"audio": trained}, []), {"teacher audio": "#000"}
+        )
+        assert rows[0].name == "teacher audio, head auxiliary_low"
+
+    def test_missing_numbers_say_so(self):
+        assert summary.percent(float("nan")) == summary.whole(float("nan")) == "n/a"
 
 
 class TestCommandLine:
-    def test_it_prints_the_path_of_the_page(self, finished, capsys):
-        assert command_line.main([str(finished)]) == 0
-        assert capsys.readouterr().out.strip() == str(finished / "report.html")
+    @pytest.mark.usefixtures("undrawn")
+    def test_it_prints_the_path_of_the_page(self, tmp_path, capsys):
+        make_run(tmp_path)
+        assert command_line.main([str(tmp_path)]) == 0
+        assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")
 
     def assert_one_line(self, capsys, workdir, message):
         assert command_line.main([str(workdir)]) == 2

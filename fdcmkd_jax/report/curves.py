@@ -15,6 +15,10 @@ POINTS = 300
 """Most points of a curve; longer logs are averaged, so a page stays small."""
 
 
+SPLITS = {"val": "validation", "test": "test"}
+"""Splits that may select a step, in words."""
+
+
 def series(
     rows: Sequence[Mapping[str, Any]], *keys: str
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
@@ -58,8 +62,9 @@ def _draw_losses(axes: Axes, model: Model, colours: style.Palette) -> None:
     style.panel(axes, model.label, x="step", y="loss")
     axes.plot(*series(model.train, "loss"), color="#c0c0c0", linewidth=3.5, label="weighted total")
     _draw_terms(axes, model, "terms", colours)
-    validation = series(model.val, "loss")
-    axes.plot(*validation, color=style.MUTED, linewidth=1.3, linestyle=":", label="validation")
+    held_out = series(model.held_out, "loss")
+    label = SPLITS[model.select_split]
+    axes.plot(*held_out, color=style.MUTED, linewidth=1.3, linestyle=":", label=label)
     _log_if_positive(axes)
     style.legend_beside(axes)
 
@@ -72,12 +77,12 @@ def _draw_accuracies(axes: Axes, model: Model, alone: Model | None, colours: sty
         axes.plot(steps, 100 * values, color=colours.models[of.label], **line)
 
     draw(model.train, model, linewidth=1, alpha=0.35, label="train")
-    if alone is not None and alone.val:
-        draw(alone.val, alone, linewidth=1.3, linestyle="--", label="trained alone")
-    draw(model.val, model, linewidth=1.8, label="validation")
+    if alone is not None and alone.held_out:
+        draw(alone.held_out, alone, linewidth=1.3, linestyle="--", label="trained alone")
+    draw(model.held_out, model, linewidth=1.8, label=SPLITS[model.select_split])
     axes.plot(
         model.value("selected_step"),
-        100 * model.value("val", "accuracy"),
+        100 * model.value(model.select_split, "accuracy"),
         "*",
         color=colours.models[model.label],
         markersize=12,

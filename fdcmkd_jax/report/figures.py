@@ -57,7 +57,7 @@ def _share_scale() -> PowerNorm:
 def _draw_confusion(axes: Axes, model: Model, class_names: Sequence[str], points: float) -> None:
     counts = np.asarray(model.entry["confusion"], float)
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    accuracy = 100 * model.value("test", "accuracy")
+    accuracy = 100 * np.trace(counts) / max(counts.sum(), 1)
     style.panel(axes, f"{model.label}: {accuracy:.1f} %", x="predicted class", y="true class")
     axes.imshow(shares, cmap=SHARES, norm=_share_scale())
     axes.grid(False)
@@ -116,21 +116,20 @@ def embedding_maps(maps: Mapping[str, Embedding], class_names: Sequence[str]) ->
     colours = _class_colours(len(class_names))
     for axes, (title, embedding) in zip(panels, maps.items(), strict=True):
         style.panel(axes, title)
-        axes.set(xticks=[], yticks=[], aspect="equal")
+        axes.set(xticks=[], yticks=[])
+        axes.set_aspect("equal", adjustable="datalim")
         axes.spines[:].set_visible(False)
         of_points = [colours[label] for label in embedding.labels]
         x, y = embedding.teacher.T
         axes.scatter(x, y, s=16, facecolors="none", edgecolors=of_points, linewidths=0.9)
         x, y = embedding.student.T
         axes.scatter(x, y, s=16, marker="^", color=of_points, alpha=0.75, linewidths=0)
-    shown: dict[str, Line2D] = {
-        "teacher": _dot(style.MUTED, "o", fill="none"),
-        "student": _dot(style.MUTED, "^"),
-    }
+    labels = ["teacher", "student"]
+    handles = [_dot(style.MUTED, "o", fill="none"), _dot(style.MUTED, "^")]
     if len(class_names) <= len(style.CLASSES):
-        names = [style.shorten(name) for name in class_names]
-        shown |= {name: _dot(colours[k], "s") for k, name in enumerate(names)}
-    style.legend_below(figure, list(shown.values()), list(shown))
+        labels += [style.shorten(name) for name in class_names]
+        handles += [_dot(colour, "s") for colour in style.CLASSES[: len(class_names)]]
+    style.legend_below(figure, handles, labels)
     return figure
 
 

@@ -58,9 +58,9 @@ def render(run: Run) -> str:
         embedding=_embedding(run),
         embedding_limit=embedding.LIMIT,
         labelled_classes=figures.LABELLED_CLASSES,
+        weights=", ".join(f"{term} {weight:g}" for term, weight in run.weights.items()),
         settings=summary.settings(run.config),
         environment=summary.settings(run.environment),
-        percent=summary.percent,
     )
 
 
@@ -76,10 +76,9 @@ def _cutoff(run: Run) -> float:
 def _curves(run: Run, colours: style.Palette) -> Section:
     section = Section()
     for model in run.models:
-        if not (model.train or model.val):
-            section.left_out.append(
-                f"No curves of {model.label}: its training left no metrics.jsonl in this run."
-            )
+        if not (model.train or model.held_out):
+            reason = "was loaded from an earlier run" if model.loaded else "left no metrics.jsonl"
+            section.left_out.append(f"No curves of {model.label}: it {reason}.")
             continue
         section.add(
             curves.learning_curves(model, run.alone(model), colours),

@@ -10,6 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from fdcmkd_jax.log import read_rows
+
+OWN_TERMS = ("task", "auxiliary")
+"""Loss terms in which a student meets no teacher."""
+
 
 class RunError(ValueError):
     """The workdir does not hold a finished run; the message is one line for the user."""
@@ -42,7 +47,8 @@ class Model:
         teacher: The modality that taught it; None for a teacher.
         entry: Its entry in results.json.
         train: Its training rows of metrics.jsonl by rising step; empty if it left none.
-        val: Its validation rows, likewise.
+        held_out: Its rows of the split that selected the step, likewise.
+        select_split: That split: ``"val"`` unless the config says ``"test"``.
         test: Its features on the test split; None if it left none.
     """
 
@@ -50,8 +56,14 @@ class Model:
     teacher: str | None
     entry: Mapping[str, Any]
     train: list[dict[str, Any]]
-    val: list[dict[str, Any]]
+    held_out: list[dict[str, Any]]
     test: Examples | None
+    select_split: str = "val"
+
+    @property
+    def loaded(self) -> bool:
+        """Whether it was trained by an earlier run and only evaluated in this one."""
+        return "loaded_from" in self.entry
 
     @property
     def label(self) -> str:
@@ -90,6 +102,21 @@ class Run:
         return self.teachers.get(model.modality) if model.teacher else None
 
     @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each of the students' loss terms."""
+        return {term: float(w) for term, w in self.config.get("weights", {}).items()}
+
+    @property
+    def distils(self) -> bool:
+        """Whether students learn from a teacher: a term that reads one has weight."""
+        return any(weight > 0 for term, weight in self.weights.items() if term not in OWN_TERMS)
+
+    @property
+    def pairing(self) -> str:
+        """Whom a student's teacher saw: ``"true"`` partners, unless the run is a control."""
+        return str(self.config.get("data", {}).get("pairing", "true"))
+
+    @property
     def method(self) -> str:
         """The name of the distillation method."""
         return str(self.config.get("method", {}).get("name", "unnamed method"))
@@ -124,18 +151,22 @@ def read(workdir: pathlib.Path) -> Run:
     if not workdir.is_dir():
         raise RunError(f"{workdir} is not a folder; give the workdir of a finished run.")
     results = _read_json(workdir / "results.json")
+    config = _read_json(workdir / "config.json")
+    select_split = str(config.get("evaluate", {}).get("select_split", "val"))
     try:
         return Run(
-            config=_read_json(workdir / "config.json"),
+            config=config,
             environment=_read_json(workdir / "environment.json"),
             seed=results["seed"],
             class_names=[str(name) for name in results["class_names"]],
             teachers={
-                modality: _read_model(workdir / "teachers" / modality, modality, None, entry)
+                modality: _read_model(
+                    workdir / "teachers" / modality, modality, None, entry, select_split
+                )
                 for modality, entry in results["teachers"].items()
             },
             students=[
-                _read_student(workdir, direction, entry)
+                _read_student(workdir, direction, entry, select_split)
                 for direction, entry in results["students"].items()
             ],
         )
@@ -143,22 +174,30 @@ def read(workdir: pathlib.Path) -> Run:
         raise RunError(f"{workdir / 'results.json'} lacks the key {error}.") from error
 
 
-def _read_student(workdir: pathlib.Path, direction: str, entry: Mapping[str, Any]) -> Model:
+def _read_student(
+    workdir: pathlib.Path, direction: str, entry: Mapping[str, Any], select_split: str
+) -> Model:
     teacher, _, modality = direction.partition("->")
-    return _read_model(workdir / "students" / f"{teacher}-to-{modality}", modality, teacher, entry)
+    folder = workdir / "students" / f"{teacher}-to-{modality}"
+    return _read_model(folder, modality, teacher, entry, select_split)
 
 
 def _read_model(
-    folder: pathlib.Path, modality: str, teacher: str | None, entry: Mapping[str, Any]
+    folder: pathlib.Path,
+    modality: str,
+    teacher: str | None,
+    entry: Mapping[str, Any],
+    select_split: str,
 ) -> Model:
-    rows = _read_rows(folder / "metrics.jsonl")
+    rows = read_rows(folder / "metrics.jsonl")
     return Model(
         modality=modality,
         teacher=teacher,
         entry=entry,
-        train=_by_step(rows, "train"),
-        val=_by_step(rows, "val"),
+        train=[row for row in rows if row["split"] == "train"],
+        held_out=[row for row in rows if row["split"] == select_split],
         test=_read_test(folder / "test.npz"),
+        select_split=select_split,
     )
 
 
@@ -169,22 +208,6 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise RunError(f"{path} is not JSON: {error}.") from error
-
-
-def _read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    try:
-        return [json.loads(line) for line in lines if line]
-    except json.JSONDecodeError as error:
-        raise RunError(f"{path} has a line that is not JSON: {error}.") from error
-
-
-def _by_step(rows: list[dict[str, Any]], split: str) -> list[dict[str, Any]]:
-    """One split's rows by rising step; a resumed run repeats steps, and its later row counts."""
-    latest = {row["step"]: row for row in rows if row["split"] == split}
-    return [latest[step] for step in sorted(latest)]
 
 
 def _read_test(path: pathlib.Path) -> Examples | None:

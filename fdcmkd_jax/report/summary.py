@@ -53,11 +53,9 @@ def headline(run: Run) -> list[str]:
 
 def _student_sentence(run: Run, student: Model) -> str:
     reached = student.value("test", "accuracy")
-    training = (
-        f"taught by {student.teacher}"
-        if run.method != "none"
-        else f"trained without distillation in the direction {student.teacher} → {student.modality}"
-    )
+    training = f"taught by {student.teacher}" if run.distils else "trained without a teacher"
+    if run.distils and run.pairing != "true":
+        training += f" on {run.pairing} pairs (a control)"
     sentence = (
         f"The {student.modality} student {training} reaches {percent(reached)} on the test split"
     )
@@ -87,8 +85,10 @@ def caveats(run: Run) -> list[str]:
         "shuffled or mismatched pairs, a relabelled or random teacher) tell it from what the "
         "teacher transfers.",
     ]
+    if any(model.select_split == "test" for model in run.models):
+        result.append("Steps were selected on the test split, so test accuracies are optimistic.")
     labelled = run.config.get("data", {}).get("labelled_per_class")
-    if labelled is not None:
+    if labelled:
         result.append(
             f"Students saw labels of {labelled} training pairs a class only. A teacher trained on "
             "more labels is no fair reference for them."
@@ -118,16 +118,17 @@ def results(run: Run, colours: Mapping[str, str]) -> list[Row]:
     """
     rows = []
     for model in (*run.students, *run.teachers.values()):
+        head = model.entry.get("selected_head", "main")
         rows.append(
             Row(
-                name=model.label,
+                name=model.label if head == "main" else f"{model.label}, head {head}",
                 colour=colours[model.label],
                 val=percent(model.value("val", "accuracy")),
                 test=percent(model.value("test", "accuracy")),
                 last=percent(model.value("last", "test", "accuracy")),
                 step=whole(model.value("selected_step")),
                 selection=str(model.entry.get("selection", MISSING)),
-                seconds=whole(model.value("seconds"), " s"),
+                seconds="loaded" if model.loaded else whole(model.value("seconds"), " s"),
             )
         )
         for head in model.entry.get("heads", {}):
@@ -149,7 +150,8 @@ def settings(tree: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, str]:
     if not isinstance(value, Mapping):
-        return {prefix: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}
+        bare = isinstance(value, str) and value
+        return {prefix: value if bare else json.dumps(value, ensure_ascii=False)}
     leaves: dict[str, str] = {}
     for key, child in value.items():
         leaves |= _flatten(child, f"{prefix}.{key}" if prefix else key)
