@@ -28,22 +28,22 @@ def main(argv: list[str]) -> None:
     """Runs the experiment that the flags name."""
     if len(argv) > 1:
         _fail(f"unexpected argument {argv[1]!r}; settings are written --config.KEY=VALUE.")
-    if CONFIG.value is None or WORKDIR.value is None:
+    config, workdir = CONFIG.value, WORKDIR.value
+    if config is None or not workdir:
         _fail("needs --config=FILE and --workdir=DIR; --help says more.")
-    from fdcmkd_jax import (
-        experiment,
-    )  # After the flags, so that --help and mistakes answer at once.
+    # After the flags, so that --help and mistakes in flags answer at once.
+    from fdcmkd_jax import experiment
     from fdcmkd_jax.loop import NonFiniteError
     from fdcmkd_jax.tables import ConfigError
 
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # Orbax reports every file it writes.
     try:
-        experiment.run(CONFIG.value, WORKDIR.value)
+        experiment.run(config, workdir)
     except (ConfigError, NonFiniteError) as error:
         _fail(str(error))
     except OSError as error:
-        _fail(f"cannot read or write {error.filename or WORKDIR.value}: {error.strerror or error}")
+        _fail(f"cannot read or write {error.filename or workdir}: {error.strerror or error}")
     except KeyboardInterrupt:
         print("\ninterrupted; the same command continues the run.", file=sys.stderr)
         sys.exit(130)

@@ -12,9 +12,11 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from fdcmkd_jax.state import TrainState
-from fdcmkd_jax.step import to_host
 from fdcmkd_jax.tables import ConfigError
 from fdcmkd_jax.types import Params
+
+UNSCORED = -1.0
+"""The score of a checkpoint that may not be chosen: below any accuracy."""
 
 
 def _score(metrics: Mapping[str, float]) -> float:
@@ -75,7 +77,8 @@ class Checkpoints:
     def best(self) -> int | None:
         """The step of the highest score; the later one if two are equal. None if none is scored."""
         self._manager.wait_until_finished()
-        return self._manager.best_step()
+        step = self._manager.best_step()
+        return None if step is None or _score(self._manager.metrics(step)) <= UNSCORED else step
 
     def save(
         self, step: int, state: TrainState, progress: Mapping[str, Any], *, score: float | None
@@ -84,21 +87,20 @@ class Checkpoints:
 
         Args:
             step: Number of steps taken; saving a saved step again does nothing.
-            state: Replicated over the devices.
+            state: As host arrays.
             progress: JSON-able.
-            score: Higher is better; None for a checkpoint that may not be chosen as best.
+            score: Higher is better, 0 or more; None for one that may not be chosen as best.
         """
-        host = to_host(state)
         # Otherwise a slow save is still deleting old steps when the next one lists them.
         self._manager.wait_until_finished()
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                weights=ocp.args.StandardSave(host.variables),
-                training=ocp.args.StandardSave(_training(host)),
+                weights=ocp.args.StandardSave(state.variables),
+                training=ocp.args.StandardSave(_training(state)),
                 progress=ocp.args.JsonSave(dict(progress)),
             ),
-            metrics=None if score is None else {"score": score},
+            metrics={"score": UNSCORED if score is None else score},
         )
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
@@ -149,15 +151,15 @@ def load_weights(directory: Path, like: Params) -> tuple[Params, int]:
     if step is None:
         raise ConfigError(f"{directory} holds no evaluated checkpoint; let its training finish.")
     with ocp.StandardCheckpointer() as checkpointer:
-        try:
-            return checkpointer.restore(
-                folder.absolute() / str(step) / "weights", _as_numpy(like)
-            ), step
-        except ValueError as error:
+        weights = checkpointer.restore(folder.absolute() / str(step) / "weights")
+    found, expected = _shapes(weights), _shapes(like)
+    for path in sorted({*found, *expected}):
+        if found.get(path) != expected.get(path):
             raise ConfigError(
-                f"the checkpoint in {directory} is not of the model the config names: "
-                f"{str(error).splitlines()[0]}"
-            ) from error
+                f"the checkpoint in {directory} is not of the model the config names: {path} is "
+                f"{found.get(path, 'missing')} there, expected {expected.get(path, 'nothing')}."
+            )
+    return jax.tree.map(np.asarray, weights), step
 
 
 def _training(state: TrainState) -> dict[str, Any]:
@@ -167,6 +169,11 @@ def _training(state: TrainState) -> dict[str, Any]:
         "opt_state": state.opt_state,
         "rng": state.rng,
     }
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): x.shape for path, x in leaves}
 
 
 def _as_numpy(tree: Any) -> Any:

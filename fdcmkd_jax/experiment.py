@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 from jax.experimental import multihost_utils
 
@@ -402,7 +403,7 @@ def _adopt(plan: _Plan, modality: str, given: Path) -> dict[str, Any]:
 
 def _abstract_variables(plan: _Plan, modality: str) -> dict[str, Any]:
     """The shapes of a model's parameters and statistics."""
-    example = plan.teacher_view[0][modality][None]
+    example = jnp.asarray(plan.teacher_view[0][modality][None])
     variables = jax.eval_shape(
         lambda x: plan.models[modality].init(jax.random.key(0), x, train=False), example
     )

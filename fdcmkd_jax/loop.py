@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
@@ -215,8 +216,10 @@ def fit(job: Job, harness: Harness) -> dict[str, Any]:
                 if evaluate:
                     score = _evaluate(evaluator, _weights(current), harness, step, per_epoch, log)
                 if save:
+                    host = to_host(current)
+                    _check_finite(host, step, checkpoints.latest)
                     progress = {"data": data.get_state(), "seconds": time.monotonic() - began}
-                    checkpoints.save(step, current, progress, score=score)
+                    checkpoints.save(step, host, progress, score=score)
 
         selected = checkpoints.best
         assert selected is not None, "training ends with an evaluation, which saves a score"
@@ -245,7 +248,7 @@ def finish(directory: Path, entry: Mapping[str, Any], examples: Mapping[str, np.
 
 def _start(job: Job, harness: Harness, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step."""
-    first = job.train[0]
+    first = jax.tree.map(jnp.asarray, job.train[0])
     teacher = None
     if job.teacher is not None:
         teacher = state.abstract_outputs(
@@ -290,21 +293,37 @@ def _summary(window: list[Sums], step: int, saved: int | None) -> dict[str, Any]
         NonFiniteError: Naming the first step and term that are not finite.
     """
     host = [to_host(sums) for sums in window]
-    for offset, sums in enumerate(host):
-        for group in ("terms", "gradient_norms"):
+    for at, sums in enumerate(host, step - len(host) + 1):
+        for group, words in (("terms", "the term"), ("gradient_norms", "the gradient of the term")):
             for name, (value, _) in sums[group].items():
                 if not math.isfinite(value):
-                    raise NonFiniteError(
-                        f"the {'gradient of ' if group == 'gradient_norms' else ''}term {name!r} "
-                        f"became {value} at step {step - len(host) + 1 + offset}; the last good "
-                        f"checkpoint is {f'of step {saved}' if saved else 'the start'}. "
-                        "Try a lower optim.learning_rate."
-                    )
+                    raise _diverged(f"{words} {name!r}", float(value), at, saved)
     totals: Any = None
     for sums in host:
         totals = metrics.add(totals, sums)
     means = jax.tree.map(metrics.mean, totals, is_leaf=lambda x: isinstance(x, tuple))
     return {"split": "train", "step": step, **means}
+
+
+def _check_finite(host: TrainState, step: int, saved: int | None) -> None:
+    """Raises NonFiniteError rather than let a spoilt state replace a good checkpoint.
+
+    A step's losses are those before its update, so they can be finite when the update is not.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path((host.params, host.batch_stats)):
+        if not np.isfinite(leaf).all():
+            name = jax.tree_util.keystr(path[1:], simple=True, separator="/")
+            raise _diverged(
+                f"the parameter {name}", float(leaf[~np.isfinite(leaf)][0]), step, saved
+            )
+
+
+def _diverged(what: str, value: float, step: int, saved: int | None) -> NonFiniteError:
+    kept = f"of step {saved}" if saved else "none yet"
+    return NonFiniteError(
+        f"{what} became {value} at step {step}; last good checkpoint: {kept}. "
+        "Try a lower optim.learning_rate."
+    )
 
 
 def _evaluate(

@@ -63,7 +63,7 @@ def create(
         ValueError: If the model does not call ``perturb("features", ...)``.
     """
     model_key, method_key, step_key = jax.random.split(key, 3)
-    variables = _init(model, model_key, jnp.asarray(example))
+    variables = _init(model, model_key, example)
     if "features" not in variables.get("perturbations", {}):
         raise ValueError(
             f"{type(model).__name__} must call self.perturb('features', ...) where a shift moves "
@@ -74,13 +74,15 @@ def create(
         "model": variables["params"],
         "method": method.init(method_key, outputs, teacher, num_classes),
     }
-    return TrainState.create(
+    state = TrainState.create(
         apply_fn=model.apply,
         params=params,
         tx=optimizer,
         batch_stats=variables.get("batch_stats", {}),
         rng=jax.random.key_data(step_key),
     )
+    # An array from the start: a Python number would compile the first step apart from the others.
+    return state.replace(step=jnp.zeros((), jnp.int32))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -94,4 +96,4 @@ def abstract_outputs(
 ) -> Outputs:
     """The shapes and dtypes a model would return, without running it."""
     kept = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
-    return jax.eval_shape(lambda v, x: model.apply(v, x, train=False), kept, jnp.asarray(example))
+    return jax.eval_shape(lambda v, x: model.apply(v, x, train=False), kept, example)

@@ -1,12 +1,19 @@
 """Eight virtual CPU devices, shapes checked at run time, and every transformation of a function."""
 
 import os
+import tempfile
 
 # Both are read when JAX starts its backend, so they come before anything imports it.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
+
+# Compiling is most of the work: what one test, worker or child process has compiled, the
+# others read.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="compiled-"))
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 from collections.abc import Callable, Iterator
 
@@ -29,6 +36,7 @@ def check_function(function: Callable) -> Callable:
 
 jaxtyping.install_import_hook("fdcmkd_jax", f"{__name__}.{check_function.__name__}")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_disable_most_optimizations", True)  # Tests compile much and run little.
 hypothesis.settings.register_profile(
     "fixed", derandomize=True, deadline=None, database=None, max_examples=12
 )

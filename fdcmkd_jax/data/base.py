@@ -1,12 +1,13 @@
 """What a data set is to the rest: splits with random access, and names."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 Example = dict[str, Any]
 """One paired example: an array per modality, ``label`` and ``id`` (int32 scalars)."""
 
 
+@runtime_checkable
 class Source(Protocol):
     """A split, read by position; the order is fixed."""
 

@@ -1,0 +1,278 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toy import NUM_CLASSES, toy_net
+
+from fdcmkd_jax import losses, methods, optim, state, tasks
+from fdcmkd_jax.step import AXIS, Devices, make_eval_step, make_train_step, to_host
+from fdcmkd_jax.tables import ConfigError
+
+TASK = tasks.make("classification", num_classes=NUM_CLASSES)
+WEIGHTS = {"task": 1.0, "align": 1.0, "auxiliary": 1.0, "low": 10.0, "high": 10.0}
+
+
+def batches(count, *, size=16, real=None, labelled=True, seed=0):
+    """Batches of which the last holds only `real` examples, the rest padding."""
+    random = np.random.default_rng(seed)
+    for index in range(count):
+        mask = np.ones(size, bool)
+        if real is not None and index == count - 1:
+            mask[real:] = False
+        yield {
+            "audio": random.normal(size=(size, 6, 4, 1)).astype(np.float32),
+            "image": random.normal(size=(size, 8, 8, 2)).astype(np.float32),
+            "label": random.integers(0, NUM_CLASSES, size).astype(np.int32),
+            "labelled": np.full(size, labelled),
+            "mask": mask,
+            "id": np.arange(size, dtype=np.int32),
+        }
+
+
+class Setting:
+    """A student of images under a teacher of audio, on some devices."""
+
+    def __init__(self, devices, method="fd_cmkd", weights=WEIGHTS, teacher=True, **options):
+        self.devices = devices
+        self.method = methods.make(method, **options)
+        self.model = toy_net(NUM_CLASSES, axis_name=AXIS)
+        first = next(batches(1))
+        variables = self.model.init(jax.random.key(1), jnp.asarray(first["audio"]), train=False)
+        self.teacher_variables = {name: variables[name] for name in ("params", "batch_stats")}
+        outputs = state.abstract_outputs(self.model, variables, jnp.asarray(first["audio"]))
+        optimizer, _ = optim.make(num_epochs=20, steps_per_epoch=1, learning_rate=0.05)
+        self.start = state.create(
+            jax.random.key(0),
+            self.model,
+            jnp.asarray(first["image"]),
+            self.method,
+            outputs if teacher else None,
+            optimizer,
+            NUM_CLASSES,
+        )
+        self.start = to_host(self.start)  # The first step reuses the buffers it is given.
+        step = make_train_step(
+            self.model,
+            "image",
+            self.method,
+            TASK,
+            weights,
+            teacher=self.model if teacher else None,
+            teacher_input="audio" if teacher else None,
+        )
+        self.step = devices.map(step, batch_argument=2, split_output=None, donate=True)
+
+    def train(self, stream):
+        current = self.devices.replicate(self.start)
+        teacher = self.devices.replicate(self.teacher_variables)
+        rows = []
+        for batch in stream:
+            current, sums = self.step(current, teacher, self.devices.split(batch))
+            rows.append(to_host(sums))
+        self.teacher_after = to_host(teacher)
+        return to_host(current), rows
+
+
+def on(count, parallel="pmap"):
+    return Devices(parallel, jax.devices()[:count])
+
+
+def assert_same_bits(first, second):
+    jax.tree.map(np.testing.assert_array_equal, arrays(first), arrays(second))
+
+
+def arrays(current):
+    return current.params, current.batch_stats, current.opt_state, current.rng, current.step
+
+
+@pytest.fixture(scope="module")
+def two():
+    """A setting on two devices, compiled once for all tests that use it."""
+    return Setting(on(2))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Twenty steps on 1, 2, 4 and 8 devices; every fourth batch is uneven."""
+    results = {}
+    for count in (1, 2, 4, 8):
+        setting = Setting(on(count))
+        stream = itertools.chain.from_iterable(batches(4, real=5, seed=epoch) for epoch in range(5))
+        results[count] = (setting, *setting.train(stream))
+    return results
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_device_count_changes_neither_losses_nor_gradient_norms(trained, count):
+    one, many = trained[1][2], trained[count][2]
+    assert len(one) == 20
+    for row, other in zip(one, many, strict=True):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), row, other
+        )
+
+
+def test_losses_fall(trained):
+    losses_ = [float(row["loss"][0]) for row in trained[1][2]]
+    assert np.mean(losses_[-4:]) < np.mean(losses_[:4])
+
+
+def test_teacher_keeps_its_bytes(trained):
+    setting = trained[8][0]
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(np.asarray(a), b),
+        setting.teacher_variables,
+        setting.teacher_after,
+    )
+
+
+@pytest.mark.parametrize("parallel", ["pmap", "shard_map"])
+def test_one_shape_is_compiled_once(parallel):
+    setting = Setting(on(2, parallel), "none", {"task": 1.0}, teacher=False)
+    traced = []
+    original = setting.model.apply
+    apply = lambda *a, **k: (traced.append(1), original(*a, **k))[1]  # noqa: E731
+    object.__setattr__(setting.model, "apply", apply)
+    with jax.log_compiles(False):
+        setting.train(batches(4, real=3))
+    assert len(traced) == 1
+
+
+def test_pmap_and_shard_map_give_the_same_parameters():
+    stream = list(batches(6, real=5))
+    by_pmap, _ = Setting(on(4)).train(stream)
+    by_shard_map, _ = Setting(on(4, "shard_map")).train(stream)
+    assert_same_bits(by_pmap, by_shard_map)
+
+
+def test_padding_rows_change_nothing():
+    setting = Setting(on(1))
+    padded = next(batches(1, real=5))
+    short = jax.tree.map(lambda x: x[:5], padded)
+    for key in ("audio", "image"):
+        padded[key][5:] = 1e3
+    after_padded, rows_padded = setting.train([padded])
+    after_short, rows_short = setting.train([short])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6),
+        (after_padded.params, after_padded.batch_stats, rows_padded),
+        (after_short.params, after_short.batch_stats, rows_short),
+    )
+
+
+def test_hidden_labels_leave_task_and_auxiliary_to_the_labelled_alone(two):
+    batch = next(batches(1))
+    batch["labelled"][4:] = False
+    _, (first,) = two.train([batch])
+    batch["label"][4:] = (batch["label"][4:] + 1) % NUM_CLASSES
+    _, (changed,) = two.train([batch])
+    jax.tree.map(np.testing.assert_array_equal, first, changed)
+
+
+def test_without_any_label_the_task_counts_nothing_and_distillation_goes_on(two):
+    _, (row,) = two.train(batches(1, labelled=False))
+    assert row["terms"]["task"][1] == 0
+    assert row["terms"]["low"][1] == 1
+    assert row["gradient_norms"]["task"][0] == 0
+    assert row["gradient_norms"]["low"][0] > 0
+
+
+def test_gradient_norms_are_those_of_each_weighted_term_on_the_features(two):
+    batch = next(batches(1))
+    _, (row,) = two.train([batch])
+    model = toy_net(NUM_CLASSES)
+    variables = {"params": two.start.params["model"], "batch_stats": two.start.batch_stats}
+    student, _ = model.apply(
+        variables, jnp.asarray(batch["image"]), train=True, mutable=["batch_stats"]
+    )
+    teacher = model.apply(two.teacher_variables, jnp.asarray(batch["audio"]), train=False)
+
+    def low(features):
+        return 10.0 * jnp.mean(losses.frequency_distances(features, teacher.features)["low"])
+
+    expected = np.linalg.norm(jax.grad(low)(student.features))
+    np.testing.assert_allclose(row["gradient_norms"]["low"][0], expected, rtol=1e-4)
+
+    def task(logits_input):
+        kernel, bias = (two.start.params["model"]["fc"][k] for k in ("kernel", "bias"))
+        logits = logits_input @ kernel + bias[None]
+        return jnp.mean(losses.cross_entropy(logits, jnp.asarray(batch["label"])))
+
+    # The classifier reads the map after its ReLU; a shift of a channel reaches it through the share
+    # of positions that are active.
+    last = student.maps["stage2"]
+    active = jnp.mean(last > 0, axis=(1, 2))
+    on_pooled = jax.grad(task)(jnp.mean(last, axis=(1, 2)))
+    np.testing.assert_allclose(
+        row["gradient_norms"]["task"][0], np.linalg.norm(on_pooled * active), rtol=1e-4
+    )
+
+
+def test_teacher_of_broken_pairs_sees_the_partner(two):
+    batch = next(batches(1))
+    other = next(batches(1, seed=5))
+    _, (paired,) = two.train([{**batch, "audio": other["audio"]}])
+    _, (broken,) = two.train([{**batch, "partner": {"audio": other["audio"]}}])
+    jax.tree.map(np.testing.assert_array_equal, paired, broken)
+
+
+def test_loss_is_the_weighted_sum_of_terms(two):
+    _, (row,) = two.train(batches(1))
+    expected = sum(WEIGHTS[name] * float(mean) for name, (mean, _) in row["terms"].items())
+    np.testing.assert_allclose(row["loss"][0], expected, rtol=1e-5)
+
+
+def test_same_seed_gives_the_same_bits(two):
+    stream = list(batches(3))
+    assert_same_bits(two.start, Setting(on(2)).start)
+    assert_same_bits(two.train(stream)[0], two.train(stream)[0])
+
+
+def test_student_starts_alike_under_every_method(two):
+    with_teacher = two.start.params["model"]
+    alone = Setting(on(1), "none", {"task": 1.0}, teacher=False).start.params["model"]
+    jax.tree.map(np.testing.assert_array_equal, with_teacher, alone)
+
+
+def test_weights_must_name_the_terms():
+    with pytest.raises(ValueError, match=r"missing \['task'\], not a term \['tusk'\]"):
+        Setting(on(1), "none", {"tusk": 1.0}, teacher=False)
+
+
+def test_unknown_map_is_refused():
+    with pytest.raises(ValueError, match="'pmap' or 'shard_map', got 'vmap'"):
+        Devices("vmap")
+
+
+def test_indivisible_batch_is_refused():
+    on(4).check(16)
+    with pytest.raises(ConfigError, match=r"a batch of 18 does not divide over 4 devices"):
+        on(4).check(18)
+
+
+@pytest.mark.parametrize("parallel", ["pmap", "shard_map"])
+@pytest.mark.parametrize("count", [1, 4])
+def test_evaluation_counts_real_rows_and_returns_them_in_order(parallel, count):
+    devices = on(count, parallel)
+    model, method = toy_net(NUM_CLASSES), methods.make("none")
+    batch = next(batches(1, real=11))
+    variables = model.init(jax.random.key(0), jnp.asarray(batch["image"]), train=False)
+    variables = {name: variables[name] for name in ("params", "batch_stats")}
+    step = devices.map(
+        make_eval_step(model, "image", method, TASK),
+        batch_argument=2,
+        split_output=1,
+        donate=False,
+    )
+    sums, examples = step(devices.replicate(variables), {}, devices.split(batch))
+    examples, sums = devices.gather(examples), to_host(sums)
+    logits = np.asarray(model.apply(variables, jnp.asarray(batch["image"]), train=False).logits)
+    hits = logits.argmax(-1) == batch["label"]
+    total, counted = sums["heads"]["main"]["accuracy"]
+    assert (total, counted) == (hits[:11].sum(), 11)
+    assert sums["confusion"].sum() == 11
+    assert np.trace(sums["confusion"]) == hits[:11].sum()
+    np.testing.assert_array_equal(examples["id"], batch["id"])
+    np.testing.assert_array_equal(examples["predictions"], logits.argmax(-1))
