@@ -1,9 +1,11 @@
 """Whole runs: what they leave, what they select, and that being cut off changes nothing."""
 
 import json
+import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,7 @@ from fdcmkd_jax.methods.base import Method, no_params
 from fdcmkd_jax.step import Devices
 from fdcmkd_jax.tables import ConfigError
 
+TOY_RUN = Path(__file__).with_name("toy_run.py")
 TOTAL = 10  # Steps of a toy model: two epochs of five batches.
 
 
@@ -192,8 +195,7 @@ def test_run_that_was_cut_off_continues_to_the_same_bits(
 
 def test_run_killed_at_random_steps_ends_with_the_same_bits(tmp_path):
     def start(workdir, kill_at):
-        script = Path(__file__).with_name("killed_run.py")
-        command = [sys.executable, script, workdir, str(kill_at)]
+        command = [sys.executable, TOY_RUN, workdir, f"--kill-at={kill_at}"]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
     whole = start(tmp_path / "whole", 0)
@@ -205,6 +207,43 @@ def test_run_killed_at_random_steps_ends_with_the_same_bits(tmp_path):
     assert start(tmp_path / "killed", 0).returncode == 0
     for folder in ("teachers/audio", "students/audio-to-image"):
         assert_same_model(tmp_path / "killed" / folder, tmp_path / "whole" / folder)
+
+
+@pytest.mark.parametrize("parallel", ["pmap", "shard_map"])
+def test_two_processes_train_what_one_trains(reference, tmp_path, parallel):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0"
+    both = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                TOY_RUN,
+                tmp_path,
+                f"--parallel={parallel}",
+                f"--port={port}",
+                f"--process={process}",
+            ],
+            env={**os.environ, "XLA_FLAGS": flags},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for process in range(2)
+    ]
+    try:
+        errors = [process.communicate(timeout=300)[1] for process in both]
+    finally:
+        for process in both:
+            process.kill()
+    assert [process.returncode for process in both] == [0, 0], errors
+    folder = "students/audio-to-image"
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+        arrays(tmp_path / folder, TOTAL)["weights"],
+        arrays(reference[0] / folder, TOTAL)["weights"],
+    )
 
 
 def test_run_continues_on_another_number_of_devices(reference, tmp_path, monkeypatch):
