@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chex
 import jax
 import ml_collections
 import numpy as np
@@ -83,7 +84,7 @@ def arrays(folder, step):
 def assert_same_model(found, expected):
     """The same bits in every file two runs left of one model, and in their last checkpoints."""
     assert (found / "metrics.jsonl").read_bytes() == (expected / "metrics.jsonl").read_bytes()
-    jax.tree.map(np.testing.assert_array_equal, arrays(found, TOTAL), arrays(expected, TOTAL))
+    chex.assert_trees_all_equal(arrays(found, TOTAL), arrays(expected, TOTAL))
     with np.load(found / "test.npz") as one, np.load(expected / "test.npz") as two:
         for name in two.files:
             np.testing.assert_array_equal(one[name], two[name])
@@ -239,10 +240,11 @@ def test_two_processes_train_what_one_trains(reference, tmp_path, parallel):
             process.kill()
     assert [process.returncode for process in both] == [0, 0], errors
     folder = "students/audio-to-image"
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+    chex.assert_trees_all_close(
         arrays(tmp_path / folder, TOTAL)["weights"],
         arrays(reference[0] / folder, TOTAL)["weights"],
+        rtol=1e-3,
+        atol=1e-4,
     )
 
 
@@ -254,10 +256,11 @@ def test_run_continues_on_another_number_of_devices(reference, tmp_path, monkeyp
         (tmp_path / "run" / name).unlink()
     use_devices(monkeypatch, 4)
     results = experiment.run(toy_config(), tmp_path / "run", with_report=False)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+    chex.assert_trees_all_close(
         arrays(tmp_path / "run" / folder, TOTAL)["weights"],
         arrays(reference[0] / folder, TOTAL)["weights"],
+        rtol=1e-3,
+        atol=1e-4,
     )
     assert results["students"]["audio->image"]["last"]["step"] == TOTAL
 
@@ -314,7 +317,7 @@ def test_teacher_loads_without_its_optimiser(reference):
     shutil.rmtree(folder / "checkpoints" / str(step) / "training")
     weights, found = load_weights(folder, like)
     assert found == step
-    jax.tree.map(np.testing.assert_array_equal, weights, arrays_of(folder, step))
+    chex.assert_trees_all_equal(weights, arrays_of(folder, step))
 
 
 def arrays_of(folder, step):

@@ -1,5 +1,6 @@
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,9 +35,9 @@ def batches(count, *, size=16, real=None, labelled=True, seed=0):
 class Setting:
     """A student of images under a teacher of audio, on some devices."""
 
-    def __init__(self, devices, method="fd_cmkd", weights=WEIGHTS, teacher=True, **options):
+    def __init__(self, devices, method="fd_cmkd", weights=WEIGHTS, teacher=True, max_traces=None):
         self.devices = devices
-        self.method = methods.make(method, **options)
+        self.method = methods.make(method)
         self.model = toy_net(NUM_CLASSES, axis_name=AXIS)
         first = next(batches(1))
         variables = self.model.init(jax.random.key(1), jnp.asarray(first["audio"]), train=False)
@@ -62,6 +63,8 @@ class Setting:
             teacher=self.model if teacher else None,
             teacher_input="audio" if teacher else None,
         )
+        if max_traces:
+            step = chex.assert_max_traces(step, max_traces)
         self.step = devices.map(step, batch_argument=2, split_output=None, donate=True)
 
     def train(self, stream):
@@ -80,7 +83,7 @@ def on(count, parallel="pmap"):
 
 
 def assert_same_bits(first, second):
-    jax.tree.map(np.testing.assert_array_equal, arrays(first), arrays(second))
+    chex.assert_trees_all_equal(arrays(first), arrays(second))
 
 
 def arrays(current):
@@ -108,10 +111,7 @@ def trained():
 def test_device_count_changes_neither_losses_nor_gradient_norms(trained, count):
     one, many = trained[1][2], trained[count][2]
     assert len(one) == 20
-    for row, other in zip(one, many, strict=True):
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), row, other
-        )
+    chex.assert_trees_all_close(one, many, rtol=1e-4, atol=1e-6)
 
 
 def test_losses_fall(trained):
@@ -121,23 +121,14 @@ def test_losses_fall(trained):
 
 def test_teacher_keeps_its_bytes(trained):
     setting = trained[8][0]
-    jax.tree.map(
-        lambda a, b: np.testing.assert_array_equal(np.asarray(a), b),
-        setting.teacher_variables,
-        setting.teacher_after,
-    )
+    chex.assert_trees_all_equal(to_host(setting.teacher_variables), setting.teacher_after)
 
 
 @pytest.mark.parametrize("parallel", ["pmap", "shard_map"])
 def test_one_shape_is_compiled_once(parallel):
-    setting = Setting(on(2, parallel), "none", {"task": 1.0}, teacher=False)
-    traced = []
-    original = setting.model.apply
-    apply = lambda *a, **k: (traced.append(1), original(*a, **k))[1]  # noqa: E731
-    object.__setattr__(setting.model, "apply", apply)
-    with jax.log_compiles(False):
-        setting.train(batches(4, real=3))
-    assert len(traced) == 1
+    chex.clear_trace_counter()
+    setting = Setting(on(2, parallel), "none", {"task": 1.0}, teacher=False, max_traces=1)
+    setting.train(batches(4, real=3))
 
 
 def test_pmap_and_shard_map_give_the_same_parameters():
@@ -155,10 +146,11 @@ def test_padding_rows_change_nothing():
         padded[key][5:] = 1e3
     after_padded, rows_padded = setting.train([padded])
     after_short, rows_short = setting.train([short])
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6),
+    chex.assert_trees_all_close(
         (after_padded.params, after_padded.batch_stats, rows_padded),
         (after_short.params, after_short.batch_stats, rows_short),
+        rtol=2e-5,
+        atol=1e-6,
     )
 
 
@@ -168,7 +160,7 @@ def test_hidden_labels_leave_task_and_auxiliary_to_the_labelled_alone(two):
     _, (first,) = two.train([batch])
     batch["label"][4:] = (batch["label"][4:] + 1) % NUM_CLASSES
     _, (changed,) = two.train([batch])
-    jax.tree.map(np.testing.assert_array_equal, first, changed)
+    chex.assert_trees_all_equal(first, changed)
 
 
 def test_without_any_label_the_task_counts_nothing_and_distillation_goes_on(two):
@@ -215,7 +207,7 @@ def test_teacher_of_broken_pairs_sees_the_partner(two):
     other = next(batches(1, seed=5))
     _, (paired,) = two.train([{**batch, "audio": other["audio"]}])
     _, (broken,) = two.train([{**batch, "partner": {"audio": other["audio"]}}])
-    jax.tree.map(np.testing.assert_array_equal, paired, broken)
+    chex.assert_trees_all_equal(paired, broken)
 
 
 def test_loss_is_the_weighted_sum_of_terms(two):
@@ -233,7 +225,7 @@ def test_same_seed_gives_the_same_bits(two):
 def test_student_starts_alike_under_every_method(two):
     with_teacher = two.start.params["model"]
     alone = Setting(on(1), "none", {"task": 1.0}, teacher=False).start.params["model"]
-    jax.tree.map(np.testing.assert_array_equal, with_teacher, alone)
+    chex.assert_trees_all_equal(with_teacher, alone)
 
 
 def test_weights_must_name_the_terms():
