@@ -2,8 +2,20 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
+
+# What a config must hold where a constructor asks for one of these.
+_PLAIN: Mapping[Any, tuple[Any, str]] = {
+    bool: (bool, "true or false"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    str: (str, "a text"),
+    Mapping: (Mapping, "keys and values"),
+    Sequence: ((list, tuple), "a list"),
+}
 
 
 class ConfigError(ValueError):
@@ -39,8 +51,8 @@ def build(
         What the constructor returns.
 
     Raises:
-        ConfigError: If the name or a keyword is unknown, a required keyword is missing, or the
-            constructor refuses a value.
+        ConfigError: If the name or a keyword is unknown, a required keyword is missing, a value is
+            of another type than the constructor's annotation, or the constructor refuses it.
     """
     if name not in table:
         raise unknown(kind, name, table)
@@ -56,10 +68,20 @@ def build(
     ]
     if missing:
         raise ConfigError(f"{kind} {name!r} needs the option {missing[0]!r}.")
+    for key, value in options.items():
+        _check_type(f"{kind} {name!r}: {key}", value, parameters[key].annotation)
     try:
         return table[name](**options, **supplied)
     except ValueError as error:
         raise ConfigError(f"{kind} {name!r}: {error}") from error
+
+
+def _check_type(what: str, value: Any, annotation: Any) -> None:
+    """Raises ConfigError if the annotation is a plain one and the value of another type."""
+    types, expected = _PLAIN.get(typing.get_origin(annotation) or annotation, (object, "anything"))
+    is_flag = isinstance(value, bool)  # To Python also a number.
+    if not isinstance(value, types) or (is_flag and types in (Integral, Real)):
+        raise ConfigError(f"{what} must be {expected}, got {value!r}.")
 
 
 def section(

@@ -437,6 +437,18 @@ def test_distances_of_bands_split_already_are_the_same():
         np.testing.assert_allclose(actual[band], expected[band], rtol=1e-6)
 
 
+def test_epsilon_bounds_the_norm_of_every_band_from_below():
+    # With each norm taken as 100 the low distance is that of the bands themselves, over 100^2.
+    student, teacher = normal(0, 4, 16), normal(1, 4, 16)
+    actual = distances(student, teacher, epsilon=100.0)
+    low_s, high_s = oracles.bands(student, HALF)
+    low_t, high_t = oracles.bands(teacher, HALF)
+    expected = oracles.mean_squared_error(low_s / 100, low_t / 100)
+    np.testing.assert_allclose(actual["low"], expected, rtol=1e-5)
+    logs = oracles.signed_log(high_s / 100), oracles.signed_log(high_t / 100)
+    np.testing.assert_allclose(actual["high"], oracles.mean_squared_error(*logs), rtol=1e-4)
+
+
 @pytest.mark.parametrize("axes", [(0,), (0, 1), (-2,)])
 def test_frequency_distances_refuse_the_batch_axis(axes):
     with pytest.raises(ValueError, match="axes must not hold the batch axis 0"):

@@ -58,6 +58,15 @@ def test_confusion_leaves_out_rows_outside_the_mask():
     np.testing.assert_array_equal(actual, [[1, 0, 0], [0, 1, 0], [0, 0, 0]])
 
 
+def test_confusion_counts_each_position_of_an_example_inside_the_mask():
+    logits = jnp.stack([LOGITS, LOGITS])  # [2, 4, 3]
+    labels = jnp.stack([LABELS, LABELS])
+    both = metrics.confusion(logits, labels, jnp.array([True, True]))
+    np.testing.assert_array_equal(both, [[2, 0, 0], [2, 2, 2], [0, 0, 0]])
+    second = metrics.confusion(logits, labels, jnp.array([False, True]))
+    np.testing.assert_array_equal(second, [[1, 0, 0], [1, 1, 1], [0, 0, 0]])
+
+
 def test_the_diagonal_of_confusion_is_the_number_correct():
     rng = np.random.default_rng(0)
     logits = jnp.asarray(rng.normal(size=(50, 4)), jnp.float32)

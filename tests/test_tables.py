@@ -1,3 +1,5 @@
+from collections.abc import Mapping, Sequence
+
 import pytest
 
 from fdcmkd_jax.tables import ConfigError, build, section, unknown
@@ -70,6 +72,44 @@ def test_a_value_the_constructor_refuses_is_reported_with_the_name():
         build("finish", TABLE, "paint", {"color": "red", "size": 0})
     assert str(caught.value) == "finish 'paint': size must be positive, got 0."
     assert isinstance(caught.value.__cause__, ValueError)
+
+
+def frame(
+    width: float = 1.0,
+    sides: int = 4,
+    gilded: bool = False,
+    wood: str = "oak",
+    extras: Mapping[str, int] | None = None,
+    corners: Sequence[float] = (),
+):
+    return width, sides, gilded, wood, extras, corners
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("width", "1.0", "a number"),
+        ("width", True, "a number"),
+        ("width", None, "a number"),
+        ("sides", 4.5, "a whole number"),
+        ("sides", True, "a whole number"),
+        ("gilded", 1, "true or false"),
+        ("gilded", "no", "true or false"),
+        ("wood", 3, "a text"),
+        ("corners", 0.5, "a list"),
+        ("corners", "0.5", "a list"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_with_what_was_expected(key, value, expected):
+    with pytest.raises(ConfigError) as caught:
+        build("finish", {"frame": frame}, "frame", {key: value})
+    assert str(caught.value) == f"finish 'frame': {key} must be {expected}, got {value!r}."
+
+
+def test_a_whole_number_will_do_for_a_number_and_either_kind_of_list_for_a_list():
+    options = {"width": 2, "sides": 3, "gilded": True, "corners": [1, 2]}
+    assert build("finish", {"frame": frame}, "frame", options) == (2, 3, True, "oak", None, [1, 2])
+    assert build("finish", {"frame": frame}, "frame", {"corners": (1,)})[-1] == (1,)
 
 
 def test_a_config_error_is_a_value_error():

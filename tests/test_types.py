@@ -54,6 +54,12 @@ def test_pseudo_labels_are_drawn_for_each_position_of_an_example():
     np.testing.assert_array_equal(known.labels, [[[2, 2, 2, 2]], [[1, 2, 0, 0]]])
 
 
+def test_labels_stay_int32_where_indices_are_wider():
+    with jax.enable_x64(True):
+        known = targets([2, 2, 2, 2], [True, False, False, False]).with_pseudo_labels(LOGITS)
+        assert known.labels.dtype == jnp.int32
+
+
 def test_pseudo_labels_pass_no_gradient_to_the_teacher():
     student = jnp.ones((4, 3))
 
