@@ -8,6 +8,8 @@ finished is not run again, so a call that was cut off continues.
 """
 
 import argparse
+import concurrent.futures
+import contextlib
 import functools
 import importlib.util
 import multiprocessing
@@ -55,21 +57,35 @@ def main() -> None:
     if arguments.seeds < 2:
         parser.error("an interval needs at least two seeds.")
     folder = arguments.workdir.absolute() / arguments.setting
-    cores = multiprocessing.get_context("spawn").Queue()
-    for core in sorted(os.sched_getaffinity(0)):
-        cores.put(core)
-    with multiprocessing.get_context("spawn").Pool(
-        arguments.jobs, initializer=_take_core, initargs=(cores, folder)
-    ) as pool:
-        work = functools.partial(run_seed, arguments.setting, folder)
-        results = pool.map(work, range(arguments.seeds), chunksize=1)
+    spawn = multiprocessing.get_context("spawn")
+    # A process per seed: compiled programs are never unloaded, and a few hundred fill its memory.
+    with (
+        spawn.Manager() as manager,
+        concurrent.futures.ProcessPoolExecutor(
+            arguments.jobs, mp_context=spawn, max_tasks_per_child=1
+        ) as pool,
+    ):
+        cores = manager.Queue()
+        for core in sorted(os.sched_getaffinity(0)):
+            cores.put(core)
+        work = functools.partial(run_seed, arguments.setting, folder, cores)
+        results = list(pool.map(work, range(arguments.seeds)))
     print(table(list(ARMS[arguments.setting]), results))
 
 
-def run_seed(setting: str, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
-    """All arms of one seed: the results of each by its name."""
+def run_seed(setting: str, folder: Path, cores: Any, seed: int) -> dict[str, dict[str, Any]]:
+    """All arms of one seed, on one core taken from the queue: the results of each by its name."""
+    core = cores.get()
+    os.sched_setaffinity(0, {core})
+    import jax
+    from absl import logging
+
     from fdcmkd_jax import experiment
 
+    logging.set_verbosity(logging.WARNING)
+    # Shares compiled programs between seeds and calls.
+    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     results: dict[str, dict[str, Any]] = {}
     first: Path | None = None
     for number, (arm, presets) in enumerate(ARMS[setting].items()):
@@ -82,8 +98,11 @@ def run_seed(setting: str, folder: Path, seed: int) -> dict[str, dict[str, Any]]
         else:
             for modality in config.teacher.checkpoints:
                 config.teacher.checkpoints[modality] = str(first / "teachers" / modality)
-        results[arm] = experiment.run(config, workdir, with_report=False)
-        print(f"seed {seed}: {arm} done", file=sys.stderr, flush=True)
+        with contextlib.redirect_stdout(sys.stderr):
+            results[arm] = experiment.run(config, workdir, with_report=False)
+            print(f"seed {seed}: {arm} done", flush=True)
+        jax.clear_caches()
+    cores.put(core)
     return results
 
 
@@ -118,17 +137,6 @@ def table(arms: Sequence[str], results: Sequence[Mapping[str, Any]]) -> str:
             ]
         lines.append(" | ".join(row))
     return "\n".join(f"| {line} |" for line in lines)
-
-
-def _take_core(cores: Any, folder: Path) -> None:
-    """Keeps a worker on one core and shares compiled programs between workers and calls."""
-    os.sched_setaffinity(0, {cores.get()})
-    import jax
-    from absl import logging
-
-    logging.set_verbosity(logging.WARNING)
-    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def _configs() -> Any:
