@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
@@ -53,15 +54,25 @@ def _parse(argv: list[str]) -> list[str]:
     """Reads the flags; a mistake in them or in the config file is one line."""
     try:
         rest = flags.FLAGS(argv)
-        if CONFIG.value is not None:
-            CONFIG.value.to_dict()  # Where the file could not be read, this is what says so.
+        _check_config()
         return rest
+    except SystemExit as end:
+        sys.exit(0 if end.code == 1 else end.code)  # absl ends --help with 1.
     except Exception as error:  # A config file is code, so anything may come out of it.
-        _fail(_unknown_key(argv) or _last_line(error))
+        _fail(_explain(error, argv))
 
 
-def _unknown_key(argv: list[str]) -> str | None:
-    """What to say if an override names a key that the config lacks."""
+def _check_config() -> None:
+    """Raises an error if a config file was named that could not be read or returned no config."""
+    if flags.FLAGS["config"].present:
+        getattr(CONFIG.value, "keys", None)  # Where the file could not be read, this says so.
+        if not isinstance(CONFIG.value, ml_collections.ConfigDict):
+            found = type(CONFIG.value).__name__
+            raise TypeError(f"get_config must return an ml_collections.ConfigDict, got {found}.")
+
+
+def _explain(error: Exception, argv: list[str]) -> str:
+    """One line on what is wrong: the config file, an override of a key it lacks, or a flag."""
     from fdcmkd_jax.tables import unknown
 
     overrides = [argument for argument in argv if re.match(r"--(no)?config\.", argument)]
@@ -70,23 +81,27 @@ def _unknown_key(argv: list[str]) -> str | None:
     flags.FLAGS.unparse_flags()
     try:
         flags.FLAGS(sys.argv, known_only=True)
-    except Exception:
-        return None  # The file itself is at fault, and the first error says how.
-    for argument in overrides:
+        _check_config()
+    except Exception as own:
+        return _last_line(own, sys.argv)
+    for argument in overrides if flags.FLAGS["config"].present else ():
         known = CONFIG.value
-        for key in re.sub(r"^--(no)?config\.|=.*", "", argument).split("."):
-            if not hasattr(known, "keys"):
-                break
-            if key not in known:
-                return str(unknown(f"config key in {argument!r}:", key, known))
+        for key in re.sub(r"^--(no)?config\.|[=\[].*", "", argument).split("."):
+            choices = known.keys() if isinstance(known, ml_collections.ConfigDict) else ()
+            if key not in choices:
+                return str(unknown(f"config key in {argument!r}:", key, choices))
             known = known[key]
-    return None
+    return _last_line(error, argv)
 
 
-def _last_line(error: Exception) -> str:
-    """The line of a flag error that says what is wrong, without traceback and usage."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return re.sub(r"^\w*Error: |^\[Errno \d+\] ", "", lines[-1]) if lines else repr(error)
+def _last_line(error: Exception, argv: list[str]) -> str:
+    """The line of an error that says what is wrong, without traceback and usage."""
+    lines = [line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()]
+    line = re.sub(r"^\w*Error: |^\[Errno \d+\] ", "", lines[-1]) if lines else repr(error)
+    if isinstance(error, flags.Error) and "parsing config file" not in str(error):
+        return line  # It names its flag.
+    file = re.search(r"^--?config[=\n](.*)$", "\n".join(argv), re.MULTILINE)
+    return f"cannot use --config={file[1] if file else ''}: {line}"
 
 
 def _fail(message: str) -> NoReturn:

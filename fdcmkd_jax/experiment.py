@@ -1,8 +1,6 @@
 """A whole run: data, teachers, students, evaluation, report."""
 
-import dataclasses
 import functools
-import inspect
 import json
 import platform
 import shlex
@@ -16,87 +14,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
-from jax.experimental import multihost_utils
 
-from fdcmkd_jax import (
-    data,
-    evaluation,
-    loop,
-    losses,
-    methods,
-    models,
-    optim,
-    tasks,
-)
+from fdcmkd_jax import evaluation, loop, methods
+from fdcmkd_jax import plan as plans
 from fdcmkd_jax.checkpoint import load_weights
-from fdcmkd_jax.data import augment, pipeline
-from fdcmkd_jax.data.pairing import View
 from fdcmkd_jax.log import write_json
-from fdcmkd_jax.step import AXIS, Devices
-from fdcmkd_jax.tables import ConfigError, section, unknown
-
-SECTIONS = (
-    "seed",
-    "data",
-    "task",
-    "directions",
-    "models",
-    "teacher",
-    "method",
-    "weights",
-    "optim",
-    "train",
-    "evaluate",
-    "checkpoint",
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class TeacherOptions:
-    """Where teachers come from.
-
-    Attributes:
-        num_epochs: Epochs of a teacher's own training.
-        checkpoints: Per modality, the folder of a model trained earlier (``RUN/teachers/audio``)
-            that serves instead; empty to train one here.
-    """
-
-    num_epochs: int
-    checkpoints: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.num_epochs < 1:
-            raise ValueError(f"num_epochs must be positive, got {self.num_epochs}.")
-
-
-@dataclasses.dataclass(frozen=True)
-class Direction:
-    """Who teaches whom: modalities, written ``audio->image``."""
-
-    teacher: str
-    student: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Direction":
-        """Reads ``"audio->image"``.
-
-        Raises:
-            ConfigError: If the text has another form or names one modality twice.
-        """
-        teacher, arrow, student = (part.strip() for part in str(text).partition("->"))
-        if not (teacher and arrow and student) or teacher == student:
-            raise ConfigError(
-                f"a direction is 'teacher->student' with two modalities, got {text!r}."
-            )
-        return cls(teacher, student)
-
-    def __str__(self) -> str:
-        return f"{self.teacher}->{self.student}"
-
-    @property
-    def folder(self) -> str:
-        """Its folder below the workdir."""
-        return f"students/{self.teacher}-to-{self.student}"
+from fdcmkd_jax.plan import Plan
+from fdcmkd_jax.tables import ConfigError
+from fdcmkd_jax.types import Params
 
 
 def run(
@@ -121,10 +46,13 @@ def run(
         NonFiniteError: If training diverges.
     """
     workdir = Path(workdir).absolute()
-    settings = resolve(config)
-    plan = _plan(settings, workdir)
-    _claim(workdir, settings)
+    settings = plans.resolve(config)
+    plan = plans.build(settings, workdir)
     finished = workdir / "results.json"
+    if not finished.is_file():
+        for modality in plan.given_teachers:
+            _load_given(plan, modality)  # Found wrong now, not once the workdir is taken.
+    _claim(workdir, settings)
     if finished.is_file():
         results = json.loads(finished.read_text(encoding="utf-8"))
         _say(f"{workdir} is finished; delete it or choose another --workdir to train anew.")
@@ -141,46 +69,6 @@ def run(
         _say(table(results))
         _say(f"report: {page}")
     return results
-
-
-def resolve(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The config as plain data, with every default a run would use filled in.
-
-    Raises:
-        ConfigError: If a section is missing or unknown.
-    """
-    plain = json.loads(ml_collections.ConfigDict(config).to_json_best_effort())
-    for name in plain:
-        if name not in SECTIONS:
-            raise unknown("config section", name, SECTIONS)
-    missing = [name for name in SECTIONS if name not in plain]
-    if missing:
-        raise ConfigError(f"the config lacks the section {missing[0]!r}.")
-    if not isinstance(plain["seed"], int) or not 0 <= plain["seed"] < 2**32:
-        raise ConfigError(f"seed must be an integer in [0, 2**32), got {plain['seed']!r}.")
-    constructors: dict[str, Callable[..., Any]] = {
-        "teacher": TeacherOptions,
-        "optim": optim.make,
-        "train": loop.Options,
-        "evaluate": evaluation.Options,
-        "checkpoint": loop.CheckpointOptions,
-    }
-    for name, table in (("method", methods.TABLE), ("task", tasks.TABLE)):
-        if plain[name].get("name") in table:
-            constructors[name] = table[plain[name]["name"]]
-    for name, constructor in constructors.items():
-        plain[name] = {**_defaults(constructor), **plain[name]}
-    for modality, options in plain["models"].items():
-        if options.get("name") in models.TABLE:
-            filled = {**_defaults(models.TABLE[options["name"]]), **options}
-            filled.pop("axis_name", None)  # Not the config's to choose.
-            plain["models"][modality] = filled
-    defaults = {"data_dir": "", **_defaults(pipeline.Options), **_defaults(View)}
-    defaults.pop("seed")
-    if plain["data"].get("name") in data.TABLE:
-        defaults |= _defaults(data.TABLE[plain["data"]["name"]])
-    plain["data"] = {**defaults, **plain["data"]}
-    return json.loads(json.dumps(plain))
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -201,113 +89,7 @@ def table(results: Mapping[str, Any]) -> str:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """A config turned into the things it describes."""
-
-    harness: loop.Harness
-    directions: tuple[Direction, ...]
-    dataset: data.Dataset
-    teacher_view: View
-    student_view: View
-    models: Mapping[str, Any]
-    method: methods.Method
-    teacher: TeacherOptions
-    make_optimizer: Callable[..., Any]
-
-
-def _plan(settings: Mapping[str, Any], workdir: Path) -> _Plan:
-    """Builds everything a mistake could hide in, before anything is trained or written."""
-    seed = settings["seed"]
-    method = methods.make(**settings["method"])
-    try:
-        losses.check_weights(settings["weights"], ("task", *method.names))
-    except ValueError as error:
-        raise ConfigError(f"config section weights: {error}") from error
-    for name, weight in settings["weights"].items():
-        if not isinstance(weight, (int, float)) or not weight >= 0:
-            raise ConfigError(f"weights.{name} must be a number, not negative; got {weight!r}.")
-    train = section(loop.Options, "train", settings["train"])
-    teacher = section(TeacherOptions, "teacher", settings["teacher"])
-    evaluate = section(evaluation.Options, "evaluate", settings["evaluate"])
-    checkpoint = section(loop.CheckpointOptions, "checkpoint", settings["checkpoint"])
-    section(optim.make, "optim", settings["optim"], num_epochs=1, steps_per_epoch=1)
-    devices = Devices(train.parallel)
-
-    options = dict(settings["data"])
-    batches = section(pipeline.Options, "data", _take(options, pipeline.Options))
-    view_options = _take(options, View)
-    if "name" not in options:
-        raise ConfigError("the config section data needs a name.")
-    for batch_size in (batches.batch_size, evaluate.batch_size):
-        devices.check(batch_size)
-    data_dir = Path(options.pop("data_dir") or workdir / "data").absolute()
-    if jax.process_index():
-        multihost_utils.sync_global_devices("data prepared")
-    dataset = data.make(**options, data_dir=data_dir, seed=seed)
-    if not jax.process_index():
-        multihost_utils.sync_global_devices("data prepared")
-    task = tasks.make(**settings["task"], num_classes=len(dataset.class_names))
-
-    directions = tuple(Direction.parse(text) for text in settings["directions"])
-    if not directions:
-        raise ConfigError("directions is empty; expected for example ('audio->image',).")
-    if len(set(directions)) != len(directions):
-        raise ConfigError(f"directions repeat: {[str(direction) for direction in directions]}.")
-    used = sorted({m for direction in directions for m in (direction.teacher, direction.student)})
-    for modality in (*used, *batches.augment):
-        if modality not in dataset.modalities:
-            raise unknown(f"modality of {options['name']}", modality, dataset.modalities)
-    for modality in used:
-        if modality not in settings["models"]:
-            raise unknown("modality in the config section models:", modality, settings["models"])
-    for changes in batches.augment.values():
-        augment.make(**changes)
-    for modality, folder in teacher.checkpoints.items():
-        if folder and modality not in settings["models"]:
-            raise unknown("modality in teacher.checkpoints:", modality, settings["models"])
-
-    splits = dict(dataset.splits)
-    if batches.in_memory:
-        splits = {name: [s[i] for i in range(len(s))] for name, s in splits.items()}
-    view = functools.partial(View, splits["train"], dataset.modalities, seed=seed)
-    plan = _Plan(
-        harness=loop.Harness(
-            workdir=workdir,
-            seed=seed,
-            task=task,
-            splits=splits,
-            batches=batches,
-            train=train,
-            evaluate=evaluate,
-            checkpoint=checkpoint,
-            devices=devices,
-        ),
-        directions=directions,
-        dataset=dataset,
-        teacher_view=view(),
-        student_view=section(view, "data", view_options),
-        models={
-            modality: models.make(
-                **settings["models"][modality],
-                num_classes=task.num_classes,
-                axis_name=AXIS if train.sync_batch_norm else None,
-            )
-            for modality in used
-        },
-        method=method,
-        teacher=teacher,
-        make_optimizer=functools.partial(optim.make, **settings["optim"]),
-    )
-    for seen in (plan.teacher_view, plan.student_view):
-        try:
-            pipeline.steps_per_epoch(seen, batches)
-        except ValueError as error:
-            raise ConfigError(f"section 'data': {error}") from error
-    return plan
-
-
-def _train(plan: _Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _train(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
     """All teachers, then all students."""
     harness = plan.harness
     results: dict[str, Any] = {
@@ -319,18 +101,16 @@ def _train(plan: _Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
     teachers = {}
     for modality in dict.fromkeys(direction.teacher for direction in plan.directions):
         folder = f"teachers/{modality}"
-        given = plan.teacher.checkpoints.get(modality)
-        none = methods.none()
-        if given:
-            entry = _once(harness, folder, functools.partial(_adopt, plan, modality, Path(given)))
-            source = Path(given)
+        if modality in plan.given_teachers:
+            entry = _once(harness, folder, functools.partial(_adopt, plan, modality))
+            source = plan.given_teachers[modality]
         else:
             job = loop.Job(
                 name=folder,
                 title=f"teacher {modality}",
                 model=plan.models[modality],
                 modality=modality,
-                method=none,
+                method=methods.none(),
                 weights={"task": 1.0},
                 teacher=None,
                 train=plan.teacher_view,
@@ -370,22 +150,29 @@ def _once(harness: loop.Harness, folder: str, work: Callable[[], dict]) -> dict[
     return work()
 
 
-def _adopt(plan: _Plan, modality: str, given: Path) -> dict[str, Any]:
-    """The entry of a teacher trained by an earlier run, evaluated on this run's splits.
+def _load_given(plan: Plan, modality: str) -> tuple[Params, int]:
+    """The weights of a teacher trained by an earlier run, and their step.
 
     Raises:
         ConfigError: If there is none, it is of another model, or its run drew other splits.
     """
-    harness = plan.harness
-    variables, step = load_weights(given, _abstract_variables(plan, modality))
+    given = plan.given_teachers[modality]
+    found = load_weights(given, _abstract_variables(plan, modality))
     origin = given.absolute().parents[1] / "config.json"
     if origin.is_file():
         seed = json.loads(origin.read_text(encoding="utf-8"))["seed"]
-        if seed != harness.seed:
+        if seed != plan.harness.seed:
             raise ConfigError(
                 f"the teacher in {given} was trained with seed {seed}, this run has seed "
-                f"{harness.seed}: it may have seen this run's test examples."
+                f"{plan.harness.seed}: it may have seen this run's test examples."
             )
+    return found
+
+
+def _adopt(plan: Plan, modality: str) -> dict[str, Any]:
+    """The entry of a teacher trained by an earlier run, evaluated on this run's splits."""
+    harness, given = plan.harness, plan.given_teachers[modality]
+    variables, step = _load_given(plan, modality)
     none = methods.none()
     weights = evaluation.Weights(harness.devices.replicate(variables), {})
     entry, examples = evaluation.record(
@@ -401,7 +188,7 @@ def _adopt(plan: _Plan, modality: str, given: Path) -> dict[str, Any]:
     return entry
 
 
-def _abstract_variables(plan: _Plan, modality: str) -> dict[str, Any]:
+def _abstract_variables(plan: Plan, modality: str) -> dict[str, Any]:
     """The shapes of a model's parameters and statistics."""
     example = jnp.asarray(plan.teacher_view[0][modality][None])
     variables = jax.eval_shape(
@@ -478,23 +265,6 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _take(options: dict[str, Any], constructor: Callable[..., Any]) -> dict[str, Any]:
-    """Moves a constructor's own keywords out of ``options``."""
-    names = inspect.signature(constructor).parameters
-    return {name: options.pop(name) for name in list(options) if name in names}
-
-
-def _defaults(constructor: Callable[..., Any]) -> dict[str, Any]:
-    """A constructor's keywords that have plain defaults."""
-    found = {}
-    for name, parameter in inspect.signature(constructor).parameters.items():
-        if parameter.default is dataclasses.MISSING or parameter.default is parameter.empty:
-            continue
-        plain = isinstance(parameter.default, (bool, int, float, str, list, tuple))
-        found[name] = parameter.default if plain else {}
-    return found
 
 
 def _cells(entry: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -1,5 +1,6 @@
 """Schedules and optimisers from keywords."""
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -61,9 +62,9 @@ def schedule(
         raise ValueError(f"schedule must be one of {sorted(SCHEDULES)}, got {name!r}.")
     if per not in ("epoch", "step"):
         raise ValueError(f"per must be 'epoch' or 'step', got {per!r}.")
-    if not learning_rate > 0 or not end_learning_rate >= 0:
+    if not 0 < learning_rate < math.inf or not 0 <= end_learning_rate < math.inf:
         raise ValueError(
-            "learning_rate must be positive and end_learning_rate not negative, "
+            "learning_rate must be positive and end_learning_rate not negative, both finite, "
             f"got {learning_rate} and {end_learning_rate}."
         )
     if warmup_steps < 0:

@@ -1,6 +1,8 @@
 """Eight virtual CPU devices, shapes checked at run time, and every transformation of a function."""
 
+import atexit
 import os
+import shutil
 import tempfile
 
 # Both are read when JAX starts its backend, so they come before anything imports it.
@@ -11,11 +13,14 @@ os.environ["XLA_FLAGS"] = (
 
 # Compiling is most of the work: what one test, worker or child process has compiled, the
 # others read.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="compiled-"))
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import hypothesis
 import jax
@@ -82,3 +87,9 @@ def without_type_checks() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder for `av_digits`; each draw is prepared by the first test that asks."""
+    return tmp_path_factory.mktemp("digits")

@@ -27,6 +27,7 @@ ROWS = [
     {"checkpoint", "log"},
     {"evaluation"},
     {"loop"},
+    {"plan"},
     {"report"},
     {"experiment"},
     {"study"},

@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 import pytest
 from toy import NUM_CLASSES, toy_config, toy_data, toy_net
 
-from fdcmkd_jax import data, experiment, log, loop, methods, models
+from fdcmkd_jax import data, experiment, log, loop, methods, models, plan
 from fdcmkd_jax.checkpoint import load_weights
 from fdcmkd_jax.methods.base import Method, no_params
 from fdcmkd_jax.step import Devices
@@ -39,7 +39,7 @@ def toy():
 
 
 def use_devices(patch, count):
-    patch.setattr(experiment, "Devices", lambda parallel: Devices(parallel, jax.devices()[:count]))
+    patch.setattr(plan, "Devices", lambda parallel: Devices(parallel, jax.devices()[:count]))
 
 
 class CountingSplit(list):

@@ -67,10 +67,10 @@ class View:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Example:
-        row = self._rows[index]
+        row = int(self._rows[index])
         example = {**self._source[row], "labelled": self._labelled[row]}
         if self._partners is not None:
-            partner = self._source[self._partners[row]]
+            partner = self._source[int(self._partners[row])]
             example["partner"] = {name: partner[name] for name in self._modalities}
         return example
 

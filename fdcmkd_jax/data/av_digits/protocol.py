@@ -6,7 +6,7 @@ Written in NumPy alone, without knowledge of how records are stored.
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 NUM_CLASSES = 10
 NUM_TEST, NUM_VAL = 100, 50
@@ -102,7 +102,7 @@ class Scale(NamedTuple):
 
 
 def measure_scale(
-    clips: list[Float[np.ndarray, "T 13"]], images: Int[np.ndarray, "N 28 28"]
+    clips: list[Float[np.ndarray, "_ 13"]], images: Integer[np.ndarray, "N 28 28"]
 ) -> Scale:
     """Measures the scale of a training split.
 
@@ -129,6 +129,8 @@ def scale_audio(clip: Float[np.ndarray, "T 13"], scale: Scale) -> Float[np.ndarr
     return ((padded - scale.audio_mean) / scale.audio_std).astype(np.float32)[..., None]
 
 
-def scale_image(image: Int[np.ndarray, "28 28 1"], scale: Scale) -> Float[np.ndarray, "28 28 1"]:
+def scale_image(
+    image: Integer[np.ndarray, "28 28 1"], scale: Scale
+) -> Float[np.ndarray, "28 28 1"]:
     """An image as a model reads it: standardised, float32."""
     return ((image / 255.0 - scale.image_mean) / scale.image_std).astype(np.float32)

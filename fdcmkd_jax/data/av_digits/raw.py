@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from fdcmkd_jax.tables import ConfigError
 
@@ -32,9 +32,9 @@ class Digits(NamedTuple):
         image_labels: Shape ``[5000]``.
     """
 
-    clips: list[Float[np.ndarray, "T 13"]]
+    clips: list[Float[np.ndarray, "_ 13"]]
     audio_labels: Int[np.ndarray, " A"]
-    images: Int[np.ndarray, "I 28 28"]
+    images: Integer[np.ndarray, "I 28 28"]
     image_labels: Int[np.ndarray, " I"]
 
 

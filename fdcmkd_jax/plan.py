@@ -1,0 +1,268 @@
+"""From a config to the things it describes: everything a mistake could hide in, checked at once."""
+
+import dataclasses
+import functools
+import inspect
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+from jax.experimental import multihost_utils
+
+from fdcmkd_jax import data, evaluation, loop, losses, methods, models, optim, tasks
+from fdcmkd_jax.data import augment, pipeline
+from fdcmkd_jax.data.pairing import View
+from fdcmkd_jax.step import AXIS, Devices
+from fdcmkd_jax.tables import ConfigError, section, unknown
+
+SECTIONS = (
+    "seed",
+    "data",
+    "task",
+    "directions",
+    "models",
+    "teacher",
+    "method",
+    "weights",
+    "optim",
+    "train",
+    "evaluate",
+    "checkpoint",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherOptions:
+    """Where teachers come from.
+
+    Attributes:
+        num_epochs: Epochs of a teacher's own training.
+        checkpoints: Per modality, the folder of a model trained earlier (``RUN/teachers/audio``)
+            that serves instead; empty to train one here.
+    """
+
+    num_epochs: int
+    checkpoints: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.num_epochs < 1:
+            raise ValueError(f"num_epochs must be positive, got {self.num_epochs}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Direction:
+    """Who teaches whom: modalities, written ``audio->image``."""
+
+    teacher: str
+    student: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Direction":
+        """Reads ``"audio->image"``.
+
+        Raises:
+            ConfigError: If the text has another form or names one modality twice.
+        """
+        teacher, arrow, student = (part.strip() for part in str(text).partition("->"))
+        if not (teacher and arrow and student) or teacher == student:
+            raise ConfigError(
+                f"a direction is 'teacher->student' with two modalities, got {text!r}."
+            )
+        return cls(teacher, student)
+
+    def __str__(self) -> str:
+        return f"{self.teacher}->{self.student}"
+
+    @property
+    def folder(self) -> str:
+        """Its folder below the workdir."""
+        return f"students/{self.teacher}-to-{self.student}"
+
+
+def resolve(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The config as plain data, with every default a run would use filled in.
+
+    Raises:
+        ConfigError: If a section is missing or unknown, or not of the right form.
+    """
+    plain = json.loads(ml_collections.ConfigDict(config).to_json_best_effort())
+    for name in plain:
+        if name not in SECTIONS:
+            raise unknown("config section", name, SECTIONS)
+    missing = [name for name in SECTIONS if name not in plain]
+    if missing:
+        raise ConfigError(f"the config lacks the section {missing[0]!r}.")
+    if not isinstance(plain["seed"], int) or not 0 <= plain["seed"] < 2**32:
+        raise ConfigError(f"seed must be an integer in [0, 2**32), got {plain['seed']!r}.")
+    if not isinstance(plain["directions"], list) or not plain["directions"]:
+        raise ConfigError(
+            f"directions must be a list such as ('audio->image',), got {plain['directions']!r}."
+        )
+    for name in SECTIONS:
+        if name not in ("seed", "directions") and not isinstance(plain[name], dict):
+            raise ConfigError(f"the config section {name} must hold keys, got {plain[name]!r}.")
+    for name in ("data", "task", "method"):
+        _check_named(name, plain[name])
+    for modality, options in plain["models"].items():
+        _check_named(f"models.{modality}", options)
+    constructors: dict[str, Callable[..., Any]] = {
+        "teacher": TeacherOptions,
+        "optim": optim.make,
+        "train": loop.Options,
+        "evaluate": evaluation.Options,
+        "checkpoint": loop.CheckpointOptions,
+    }
+    for name, table in (("method", methods.TABLE), ("task", tasks.TABLE)):
+        if plain[name]["name"] in table:
+            constructors[name] = table[plain[name]["name"]]
+    for name, constructor in constructors.items():
+        plain[name] = {**_defaults(constructor), **plain[name]}
+    for modality, options in plain["models"].items():
+        if options["name"] in models.TABLE:
+            filled = {**_defaults(models.TABLE[options["name"]]), **options}
+            filled.pop("axis_name", None)  # Not the config's to choose.
+            plain["models"][modality] = filled
+    defaults = {"data_dir": "", **_defaults(pipeline.Options), **_defaults(View)}
+    defaults.pop("seed")
+    if plain["data"]["name"] in data.TABLE:
+        defaults |= _defaults(data.TABLE[plain["data"]["name"]])
+    plain["data"] = {**defaults, **plain["data"]}
+    return json.loads(json.dumps(plain))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A config turned into the things it describes."""
+
+    harness: loop.Harness
+    directions: tuple[Direction, ...]
+    dataset: data.Dataset
+    teacher_view: View
+    student_view: View
+    models: Mapping[str, Any]
+    method: methods.Method
+    teacher: TeacherOptions
+    make_optimizer: Callable[..., Any]
+
+    @property
+    def given_teachers(self) -> dict[str, Path]:
+        """By modality, the folders of teachers that an earlier run trained."""
+        given = {d.teacher: self.teacher.checkpoints.get(d.teacher) for d in self.directions}
+        return {modality: Path(folder) for modality, folder in given.items() if folder}
+
+
+def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
+    """Builds everything a mistake could hide in, before anything is trained or written."""
+    seed = settings["seed"]
+    method = methods.make(**settings["method"])
+    try:
+        losses.check_weights(settings["weights"], ("task", *method.names))
+    except ValueError as error:
+        raise ConfigError(f"config section weights: {error}") from error
+    for name, weight in settings["weights"].items():
+        if not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+            raise ConfigError(
+                f"weights.{name} must be a finite number, not negative; got {weight!r}."
+            )
+    train = section(loop.Options, "train", settings["train"])
+    teacher = section(TeacherOptions, "teacher", settings["teacher"])
+    evaluate = section(evaluation.Options, "evaluate", settings["evaluate"])
+    checkpoint = section(loop.CheckpointOptions, "checkpoint", settings["checkpoint"])
+    section(optim.make, "optim", settings["optim"], num_epochs=1, steps_per_epoch=1)
+    devices = Devices(train.parallel)
+
+    options = dict(settings["data"])
+    batches = section(pipeline.Options, "data", _take(options, pipeline.Options))
+    view_options = _take(options, View)
+    for batch_size in (batches.batch_size, evaluate.batch_size):
+        devices.check(batch_size)
+    data_dir = Path(options.pop("data_dir") or workdir / "data").absolute()
+    if jax.process_index():
+        multihost_utils.sync_global_devices("data prepared")
+    dataset = data.make(**options, data_dir=data_dir, seed=seed)
+    if not jax.process_index():
+        multihost_utils.sync_global_devices("data prepared")
+    task = tasks.make(**settings["task"], num_classes=len(dataset.class_names))
+
+    directions = tuple(Direction.parse(text) for text in settings["directions"])
+    if len(set(directions)) != len(directions):
+        raise ConfigError(f"directions repeat: {[str(direction) for direction in directions]}.")
+    used = sorted({m for direction in directions for m in (direction.teacher, direction.student)})
+    for modality in (*used, *batches.augment):
+        if modality not in dataset.modalities:
+            raise unknown(f"modality of {options['name']}", modality, dataset.modalities)
+    for modality in used:
+        if modality not in settings["models"]:
+            raise unknown("modality in the config section models:", modality, settings["models"])
+    for modality, changes in batches.augment.items():
+        _check_named(f"data.augment.{modality}", changes)
+        augment.make(**changes)
+    for modality, folder in teacher.checkpoints.items():
+        if folder and modality not in settings["models"]:
+            raise unknown("modality in teacher.checkpoints:", modality, settings["models"])
+
+    splits = dict(dataset.splits)
+    if batches.in_memory:
+        splits = {name: [s[i] for i in range(len(s))] for name, s in splits.items()}
+    view = functools.partial(View, splits["train"], dataset.modalities, seed=seed)
+    plan = Plan(
+        harness=loop.Harness(
+            workdir=workdir,
+            seed=seed,
+            task=task,
+            splits=splits,
+            batches=batches,
+            train=train,
+            evaluate=evaluate,
+            checkpoint=checkpoint,
+            devices=devices,
+        ),
+        directions=directions,
+        dataset=dataset,
+        teacher_view=view(),
+        student_view=section(view, "data", view_options),
+        models={
+            modality: models.make(
+                **settings["models"][modality],
+                num_classes=task.num_classes,
+                axis_name=AXIS if train.sync_batch_norm else None,
+            )
+            for modality in used
+        },
+        method=method,
+        teacher=teacher,
+        make_optimizer=functools.partial(optim.make, **settings["optim"]),
+    )
+    for seen in (plan.teacher_view, plan.student_view):
+        try:
+            pipeline.steps_per_epoch(seen, batches)
+        except ValueError as error:
+            raise ConfigError(f"section 'data': {error}") from error
+    return plan
+
+
+def _check_named(path: str, options: Any) -> None:
+    """Raises ConfigError unless a part of the config says by name what it describes."""
+    if not isinstance(options, dict) or not isinstance(options.get("name"), str):
+        raise ConfigError(f"{path} must hold a name and its options, got {options!r}.")
+
+
+def _take(options: dict[str, Any], constructor: Callable[..., Any]) -> dict[str, Any]:
+    """Moves a constructor's own keywords out of ``options``."""
+    names = inspect.signature(constructor).parameters
+    return {name: options.pop(name) for name in list(options) if name in names}
+
+
+def _defaults(constructor: Callable[..., Any]) -> dict[str, Any]:
+    """A constructor's keywords that have plain defaults."""
+    found = {}
+    for name, parameter in inspect.signature(constructor).parameters.items():
+        if parameter.default is dataclasses.MISSING or parameter.default is parameter.empty:
+            continue
+        plain = isinstance(parameter.default, (bool, int, float, str, list, tuple))
+        found[name] = parameter.default if plain else {}
+    return found
