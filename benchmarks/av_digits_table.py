@@ -26,12 +26,12 @@ ROOT = Path(__file__).resolve().parents[1]
 ARMS = {
     "labelled": {
         "no distillation": "none",
+        "Hinton, T = 4": "logit",
+        "feature MSE": "mse",
+        "auxiliary heads alone, no teacher": "auxiliary",
+        "FD-CMKD, weight 1": "weight_1",
         "FD-CMKD, weight 10": "",
         "FD-CMKD, weight 10, relabelled teacher": "relabelled",
-        "auxiliary heads alone, no teacher": "auxiliary",
-        "Hinton, T = 4": "logit",
-        "FD-CMKD, weight 1": "weight_1",
-        "feature MSE": "mse",
     },
     "unlabelled": {
         "supervised only, 200 labels": "unlabelled,supervised",

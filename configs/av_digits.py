@@ -13,7 +13,6 @@ Presets follow a colon, several joined by commas (``configs/av_digits.py:unlabel
     logit          Hinton's distillation at temperature 4
     mse            plain feature distillation
     auxiliary      the auxiliary heads alone, no teacher
-    fan_out        convolutions start as in the public code, which speeds up every arm
     weight_1       both frequency weights 1
     mismatched     broken pairs: the teacher sees the partner of another example
     shuffled       pairs shuffled within each class
@@ -45,8 +44,8 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
     config.task = dict(name="classification")
     config.directions = ("audio->image", "image->audio")
     config.models = dict(
-        audio=dict(name="resnet_tiny", dtype="float32", initializer="lecun"),
-        image=dict(name="resnet_tiny", dtype="float32", initializer="lecun"),
+        audio=dict(name="resnet_tiny", dtype="float32"),
+        image=dict(name="resnet_tiny", dtype="float32"),
     )
     config.teacher = dict(num_epochs=100, checkpoints=dict(audio="", image=""))
     config.method = dict(
@@ -90,15 +89,8 @@ def _method(config: ml_collections.ConfigDict, weights: dict[str, float], **meth
 
 
 def _paper(config: ml_collections.ConfigDict) -> None:
-    _public_start(config)
     weights = {"align": 1.0, "low": 1.0, "high": 1.0}
     _method(config, weights, name="fd_cmkd", cutoff=0.5, auxiliary_heads=False)
-
-
-def _public_start(config: ml_collections.ConfigDict) -> None:
-    """The public code's initialisation of convolutions."""
-    for model in config.models.values():
-        model.initializer = "kaiming_fan_out"
 
 
 def _weight_1(config: ml_collections.ConfigDict) -> None:
@@ -106,7 +98,6 @@ def _weight_1(config: ml_collections.ConfigDict) -> None:
 
 
 def _authors_code(config: ml_collections.ConfigDict) -> None:
-    _public_start(config)
     _weight_1(config)
     config.optim.learning_rate = 0.01
     config.evaluate.every_epochs = 1
@@ -141,7 +132,6 @@ def _pairing(name: str) -> Callable[[ml_collections.ConfigDict], None]:
 PRESETS = {
     "authors_code": _authors_code,
     "auxiliary": _auxiliary,
-    "fan_out": _public_start,
     "logit": lambda config: _method(config, {"divergence": 1.0}, name="logit", temperature=4.0),
     "mismatched": _pairing("mismatched"),
     "mse": lambda config: _method(config, {"feature": 1.0}, name="mse"),

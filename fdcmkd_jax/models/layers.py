@@ -1,7 +1,7 @@
 """Layers that Flax lacks: BatchNorm with masks and PyTorch's statistics, max-pooling by slices."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +9,12 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-CONV_INITIALIZERS: Mapping[str, Callable[..., Array]] = {
-    "kaiming_fan_out": nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-    "lecun": nn.initializers.lecun_normal(),
-}
-"""Starts of a convolution: the public code's and torchvision's, and Flax's own.
-
-Under BatchNorm a kernel's scale does not change what a network computes, but a larger one takes
-smaller steps in direction at the same learning rate.
-"""
+Conv = functools.partial(
+    nn.Conv,
+    use_bias=False,
+    kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+)
+"""A convolution without bias, Kaiming-normal over the fan-out, as in the paper's public code."""
 
 xavier_normal = nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
 """PyTorch's Xavier-normal; JAX's ``glorot_normal`` is truncated at two deviations."""
@@ -33,7 +30,6 @@ def conv(
     *,
     name: str,
     dtype: DTypeLike,
-    initializer: str = "kaiming_fan_out",
     patches: bool = False,
 ) -> nn.Module:
     """A square convolution with PyTorch's symmetric padding, which keeps H and W at stride 1.
@@ -44,15 +40,12 @@ def conv(
         strides: Along H and W.
         name: Of the layer in the parameter tree.
         dtype: Of the result.
-        initializer: One of `CONV_INITIALIZERS`.
         patches: Run as one matrix product over patches; see `patch_convolution`.
     """
     pad = size // 2
-    return nn.Conv(
+    return Conv(
         features,
         (size, size),
-        use_bias=False,
-        kernel_init=CONV_INITIALIZERS[initializer],
         strides=(strides, strides),
         padding=((pad, pad), (pad, pad)),
         name=name,

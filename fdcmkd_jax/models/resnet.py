@@ -9,7 +9,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from fdcmkd_jax.models.layers import CONV_INITIALIZERS, BatchNorm, Dense, conv, max_pool
+from fdcmkd_jax.models.layers import BatchNorm, Dense, conv, max_pool
 from fdcmkd_jax.types import Outputs, at_least_float32
 
 
@@ -27,7 +27,6 @@ class Block(nn.Module):
     bottleneck: bool
     axis_name: str | None
     dtype: DTypeLike
-    initializer: str
     patches: bool
 
     @nn.compact
@@ -41,7 +40,6 @@ class Block(nn.Module):
                 strides,
                 name=names.format("conv"),
                 dtype=self.dtype,
-                initializer=self.initializer,
                 patches=self.patches,
             )
             norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=names.format("bn"))
@@ -76,7 +74,6 @@ class ResNet(nn.Module):
         stem_width: Channels out of the stem.
         axis_name: The mapped axis BatchNorm synchronises over; None for none.
         dtype: Of the activations; parameters, statistics, features and logits stay float32.
-        initializer: Of the convolutions, one of `CONV_INITIALIZERS`.
         patches: Run convolutions as matrix products over patches; see `patch_convolution`.
 
     Source: arXiv 1512.03385; layout, strides and padding as in pytorch/vision.
@@ -91,7 +88,6 @@ class ResNet(nn.Module):
     stem_width: int = 64
     axis_name: str | None = None
     dtype: DTypeLike = jnp.float32
-    initializer: str = "kaiming_fan_out"
     patches: bool = False
 
     @nn.compact
@@ -111,15 +107,7 @@ class ResNet(nn.Module):
             result after its ReLU, ``stage1`` on.
         """
         size = 7 if self.large_stem else 3
-        stem = conv(
-            self.stem_width,
-            size,
-            2,
-            name="conv1",
-            dtype=self.dtype,
-            initializer=self.initializer,
-            patches=self.patches,
-        )
+        stem = conv(self.stem_width, size, 2, name="conv1", dtype=self.dtype, patches=self.patches)
         x = stem(x)
         x = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="bn1")(
             x, train=train, mask=mask
@@ -139,7 +127,6 @@ class ResNet(nn.Module):
                     bottleneck=self.bottleneck,
                     axis_name=self.axis_name,
                     dtype=self.dtype,
-                    initializer=self.initializer,
                     patches=self.patches,
                     name=f"layer{stage}_{index}",
                 )(x, train=train, mask=mask)
@@ -158,7 +145,6 @@ def resnet(
     num_classes: int,
     depth: Literal[18, 34, 50] = 18,
     dtype: str = "float32",
-    initializer: str = "kaiming_fan_out",
     axis_name: str | None = None,
 ) -> ResNet:
     """ResNet-18, -34 or -50 with any number of input channels; D = 512, or 2048 at depth 50.
@@ -167,11 +153,10 @@ def resnet(
         num_classes: K.
         depth: 18, 34 or 50.
         dtype: ``"float32"`` or ``"bfloat16"``, of the activations.
-        initializer: ``"kaiming_fan_out"`` (the public code) or ``"lecun"``, of the convolutions.
         axis_name: The mapped axis BatchNorm synchronises over.
 
     Raises:
-        ValueError: If the depth, the dtype or the initialiser is another.
+        ValueError: If the depth or the dtype is another.
     """
     depths = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
     if depth not in depths:
@@ -185,26 +170,19 @@ def resnet(
         large_stem=True,
         axis_name=axis_name,
         dtype=_dtype(dtype),
-        initializer=_initializer(initializer),
     )
 
 
-def resnet_tiny(
-    num_classes: int,
-    dtype: str = "float32",
-    initializer: str = "lecun",
-    axis_name: str | None = None,
-) -> ResNet:
+def resnet_tiny(num_classes: int, dtype: str = "float32", axis_name: str | None = None) -> ResNet:
     """A ResNet of five basic blocks and 0.6 M parameters for 28x28 images and 32x13 MFCCs; D = 128.
 
     Args:
         num_classes: K.
         dtype: ``"float32"`` or ``"bfloat16"``, of the activations.
-        initializer: ``"kaiming_fan_out"`` (the public code) or ``"lecun"``, of the convolutions.
         axis_name: The mapped axis BatchNorm synchronises over.
 
     Raises:
-        ValueError: If the dtype or the initialiser is another.
+        ValueError: If the dtype is another.
     """
     return ResNet(
         num_classes=num_classes,
@@ -214,7 +192,6 @@ def resnet_tiny(
         stem_width=16,
         axis_name=axis_name,
         dtype=_dtype(dtype),
-        initializer=_initializer(initializer),
         patches=jax.default_backend() == "cpu",
     )
 
@@ -224,9 +201,3 @@ def _dtype(name: str) -> jnp.dtype:
     if name not in known:
         raise ValueError(f"dtype must be one of {sorted(known)}, got {name!r}.")
     return jnp.dtype(known[name])
-
-
-def _initializer(name: str) -> str:
-    if name not in CONV_INITIALIZERS:
-        raise ValueError(f"initializer must be one of {sorted(CONV_INITIALIZERS)}, got {name!r}.")
-    return name
