@@ -138,22 +138,18 @@ HEAVY = (
 )
 MEASURE = f"""
 import sys, time
-start = time.perf_counter()
+start = time.process_time()
 import {PACKAGE}
-print(time.perf_counter() - start)
+print(time.process_time() - start)
 print(*(name for name in {HEAVY} if name in sys.modules))
 """
 
 
 def test_importing_the_package_is_quick_and_loads_nothing_heavy():
-    seconds = []
-    for _ in range(3):  # the best of three: another process may hold the machine
-        result = subprocess.run(
-            [sys.executable, "-c", MEASURE], check=True, capture_output=True, text=True
-        )
-        elapsed, heavy = result.stdout.splitlines()
-        assert heavy.split() == []
-        seconds.append(float(elapsed))
-        if seconds[-1] < 2:
-            break
-    assert min(seconds) < 2
+    # Processor seconds, which other processes on the machine do not lengthen.
+    result = subprocess.run(
+        [sys.executable, "-c", MEASURE], check=True, capture_output=True, text=True
+    )
+    seconds, heavy = result.stdout.splitlines()
+    assert heavy.split() == []
+    assert float(seconds) < 2
