@@ -218,13 +218,13 @@ def fit(job: Job, harness: Harness) -> dict[str, Any]:
                 if save:
                     host = to_host(current)
                     _check_finite(host, step, checkpoints.latest)
-                    progress = {"data": data.get_state(), "seconds": time.monotonic() - began}
+                    seconds = time.monotonic() - began
+                    progress = {"data": data.get_state(), "seconds": seconds}
                     checkpoints.save(step, host, progress, score=score)
 
         selected = checkpoints.best
         assert selected is not None, "training ends with an evaluation, which saves a score"
-        chosen, progress = checkpoints.restore(selected, like=current)
-        seconds = checkpoints.restore(total, like=current)[1]["seconds"]
+        chosen, _ = checkpoints.restore(selected, like=current)
         entry, examples = evaluation.record(
             evaluator,
             harness.evaluate,
