@@ -70,7 +70,13 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         weight_decay=0.0,
         max_gradient_norm=0.0,
     )
-    config.train = dict(num_epochs=100, log_every_steps=3, parallel="pmap", sync_batch_norm=True)
+    config.train = dict(
+        num_epochs=100,
+        log_every_steps=3,
+        parallel="pmap",
+        sync_batch_norm=True,
+        start_from=dict(audio="", image=""),
+    )
     config.evaluate = dict(
         every_epochs=5, batch_size=512, select_split="val", select_heads=("main",)
     )

@@ -1,22 +1,57 @@
 """Saving and restoring by Orbax: the latest for resuming, the best for using."""
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from fdcmkd_jax.log import write_json
 from fdcmkd_jax.state import TrainState
 from fdcmkd_jax.tables import ConfigError
 from fdcmkd_jax.types import Params
 
 UNSCORED = -1.0
 """The score of a checkpoint that may not be chosen: below any accuracy."""
+
+
+class Description(NamedTuple):
+    """What a folder's weights are the weights of; ``model.json`` beside them.
+
+    Attributes:
+        modality: What the model reads; empty if nobody said.
+        model: The backbone's name and options.
+        num_classes: K.
+        input_shape: Of one example, without N; None along an axis of any size.
+    """
+
+    modality: str
+    model: Mapping[str, Any]
+    num_classes: int
+    input_shape: tuple[int | None, ...]
+
+    def write(self, folder: Path) -> None:
+        """Writes ``model.json``."""
+        write_json(folder / "model.json", self._asdict())
+
+    @classmethod
+    def read(cls, folder: Path) -> "Description":
+        """Reads ``model.json``.
+
+        Raises:
+            ConfigError: If there is none.
+        """
+        path = folder / "model.json"
+        if not path.is_file():
+            raise ConfigError(f"no model.json in {folder}; expected a trained model's folder.")
+        found = cls(**json.loads(path.read_text(encoding="utf-8")))
+        return found._replace(input_shape=tuple(found.input_shape))
 
 
 def _score(metrics: Mapping[str, float]) -> float:
@@ -102,6 +137,16 @@ class Checkpoints:
             ),
             metrics={"score": UNSCORED if score is None else score},
         )
+
+    def save_weights(self, step: int, variables: Params) -> None:
+        """Saves weights alone, as the best there are: a model that is used, not trained on.
+
+        Args:
+            step: Steps they were trained for, 0 or more.
+            variables: ``{"params", "batch_stats"}`` as host arrays.
+        """
+        weights = ocp.args.StandardSave(dict(variables))
+        self._manager.save(step, args=ocp.args.Composite(weights=weights), metrics={"score": 0.0})
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """A saved state as host arrays, and its progress.

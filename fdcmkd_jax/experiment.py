@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from fdcmkd_jax import evaluation, loop, methods
+from fdcmkd_jax import checkpoint, evaluation, loop, methods
 from fdcmkd_jax import plan as plans
 from fdcmkd_jax.checkpoint import load_weights
 from fdcmkd_jax.log import write_json
@@ -50,8 +50,9 @@ def run(
     plan = plans.build(settings, workdir)
     finished = workdir / "results.json"
     if not finished.is_file():
-        for modality in plan.given_teachers:
-            _load_given(plan, modality)  # Found wrong now, not once the workdir is taken.
+        for given in (plan.given_teachers, plan.given_starts):
+            for modality, folder in given.items():
+                _load_given(plan, modality, folder)  # Wrong now, not once the workdir is taken.
     _claim(workdir, settings)
     if finished.is_file():
         results = json.loads(finished.read_text(encoding="utf-8"))
@@ -117,12 +118,17 @@ def _train(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
                 num_epochs=plan.teacher.num_epochs,
                 make_optimizer=plan.make_optimizer,
             )
+            _describe(plan, settings, folder, modality)
             entry = _once(harness, folder, functools.partial(loop.fit, job, harness))
             source = harness.workdir / folder
         results["teachers"][modality] = entry
         variables, _ = load_weights(source, _abstract_variables(plan, modality))
         teachers[modality] = loop.Teacher(plan.models[modality], modality, variables)
         _say(f"teacher {modality}: {_percent(entry['test'])} % on the test split")
+    starts = {
+        modality: _load_given(plan, modality, folder)[0]
+        for modality, folder in plan.given_starts.items()
+    }
     for direction in plan.directions:
         job = loop.Job(
             name=direction.folder,
@@ -135,11 +141,25 @@ def _train(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
             train=plan.student_view,
             num_epochs=harness.train.num_epochs,
             make_optimizer=plan.make_optimizer,
+            weights_at_start=starts.get(direction.student),
         )
+        _describe(plan, settings, direction.folder, direction.student)
         entry = _once(harness, direction.folder, functools.partial(loop.fit, job, harness))
         results["students"][str(direction)] = entry
         _say(f"student {direction}: {_percent(entry['test'])} % on the test split")
     return results
+
+
+def _describe(plan: Plan, settings: Mapping[str, Any], folder: str, modality: str) -> None:
+    """Leaves beside a model's weights what they are the weights of."""
+    description = checkpoint.Description(
+        modality=modality,
+        model=settings["models"][modality],
+        num_classes=plan.harness.task.num_classes,
+        input_shape=plan.teacher_view[0][modality].shape,
+    )
+    if jax.process_index() == 0:
+        description.write(plan.harness.workdir / folder)
 
 
 def _once(harness: loop.Harness, folder: str, work: Callable[[], dict]) -> dict[str, Any]:
@@ -150,20 +170,19 @@ def _once(harness: loop.Harness, folder: str, work: Callable[[], dict]) -> dict[
     return work()
 
 
-def _load_given(plan: Plan, modality: str) -> tuple[Params, int]:
-    """The weights of a teacher trained by an earlier run, and their step.
+def _load_given(plan: Plan, modality: str, given: Path) -> tuple[Params, int]:
+    """The weights of a model of an earlier run or of elsewhere, and their step.
 
     Raises:
         ConfigError: If there is none, it is of another model, or its run drew other splits.
     """
-    given = plan.given_teachers[modality]
     found = load_weights(given, _abstract_variables(plan, modality))
     origin = given.absolute().parents[1] / "config.json"
     if origin.is_file():
         seed = json.loads(origin.read_text(encoding="utf-8"))["seed"]
         if seed != plan.harness.seed:
             raise ConfigError(
-                f"the teacher in {given} was trained with seed {seed}, this run has seed "
+                f"the model in {given} was trained with seed {seed}, this run has seed "
                 f"{plan.harness.seed}: it may have seen this run's test examples."
             )
     return found
@@ -172,7 +191,7 @@ def _load_given(plan: Plan, modality: str) -> tuple[Params, int]:
 def _adopt(plan: Plan, modality: str) -> dict[str, Any]:
     """The entry of a teacher trained by an earlier run, evaluated on this run's splits."""
     harness, given = plan.harness, plan.given_teachers[modality]
-    variables, step = _load_given(plan, modality)
+    variables, step = _load_given(plan, modality, given)
     none = methods.none()
     weights = evaluation.Weights(harness.devices.replicate(variables), {})
     entry, examples = evaluation.record(

@@ -4,7 +4,7 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,12 +40,15 @@ class Options:
         log_every_steps: Steps averaged into one row of the log.
         parallel: ``"pmap"`` or ``"shard_map"``.
         sync_batch_norm: Take BatchNorm statistics over all devices.
+        start_from: Per modality, the folder of a model whose weights its students start from; empty
+            to draw them.
     """
 
     num_epochs: int
     log_every_steps: int = 10
     parallel: Literal["pmap", "shard_map"] = "pmap"
     sync_batch_norm: bool = True
+    start_from: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.num_epochs < 1 or self.log_every_steps < 1:
@@ -107,6 +110,7 @@ class Job:
         train: The training split as this model sees it.
         num_epochs: Passes over it.
         make_optimizer: ``(num_epochs=, steps_per_epoch=) -> (transformation, schedule)``.
+        weights_at_start: ``{"params", "batch_stats"}`` to start from; None to draw them.
     """
 
     name: str
@@ -119,6 +123,7 @@ class Job:
     train: Source
     num_epochs: int
     make_optimizer: Callable[..., tuple[optax.GradientTransformation, optax.Schedule]]
+    weights_at_start: Params | None = None
 
 
 @dataclass(frozen=True)
@@ -175,15 +180,15 @@ def fit(job: Job, harness: Harness) -> dict[str, Any]:
     optimizer, rate = job.make_optimizer(num_epochs=job.num_epochs, steps_per_epoch=per_epoch)
     evaluator = harness.evaluator(job.model, job.modality, job.method)
     data = pipeline.train_batches(job.train, harness.batches, seed=harness.seed)
-    current = _start(job, harness, optimizer)
+    current = start(job, harness, optimizer)
     seconds = 0.0
 
     with Checkpoints(
         directory / "checkpoints", keep_latest=harness.checkpoint.keep_latest
     ) as checkpoints:
-        start = checkpoints.latest or 0
-        if start:
-            current, progress = checkpoints.restore(start, like=current)
+        done = checkpoints.latest or 0
+        if done:
+            current, progress = checkpoints.restore(done, like=current)
             data.set_state(progress["data"])
             seconds = progress["seconds"]
         current = harness.devices.replicate(current)
@@ -191,14 +196,14 @@ def fit(job: Job, harness: Harness) -> dict[str, Any]:
             directory,
             harness.workdir / "tensorboard" / job.name,
             title=job.title,
-            start=start,
+            start=done,
             total=total,
             active=jax.process_index() == 0,
         ) as log:
             step_fn, teacher_variables = _train_step(job, harness)
             began = time.monotonic() - seconds
             window: list[Sums] = []
-            for step in range(start + 1, total + 1):
+            for step in range(done + 1, total + 1):
                 batch = harness.devices.split(next(data))
                 current, sums = step_fn(current, teacher_variables, batch)
                 window.append(sums)
@@ -246,7 +251,7 @@ def finish(directory: Path, entry: Mapping[str, Any], examples: Mapping[str, np.
         write_json(directory / "results.json", entry)
 
 
-def _start(job: Job, harness: Harness, optimizer: optax.GradientTransformation) -> TrainState:
+def start(job: Job, harness: Harness, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step."""
     first = jax.tree.map(jnp.asarray, job.train[0])
     teacher = None
@@ -255,7 +260,7 @@ def _start(job: Job, harness: Harness, optimizer: optax.GradientTransformation) 
             job.teacher.model, job.teacher.variables, first[job.teacher.modality][None]
         )
     key = jax.random.fold_in(jax.random.key(harness.seed), zlib.crc32(job.name.encode()))
-    return state.create(
+    drawn = state.create(
         key,
         job.model,
         first[job.modality][None],
@@ -263,6 +268,12 @@ def _start(job: Job, harness: Harness, optimizer: optax.GradientTransformation) 
         teacher,
         optimizer,
         harness.task.num_classes,
+    )
+    if job.weights_at_start is None:
+        return drawn
+    given = jax.tree.map(jnp.asarray, job.weights_at_start)
+    return drawn.replace(
+        params={**drawn.params, "model": given["params"]}, batch_stats=given["batch_stats"]
     )
 
 

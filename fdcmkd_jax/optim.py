@@ -75,8 +75,10 @@ def schedule(
     )
 
     def rate(step: jax.typing.ArrayLike) -> jax.Array:
-        warm = jnp.minimum(1.0, (jnp.asarray(step) + 1) / max(warmup_steps, 1))
-        return warm * decay(jnp.asarray(step) // stride)
+        # As floats of the default width: dividing int32 gives float32 even where that is float64.
+        count = jnp.asarray(step)
+        warm = jnp.minimum(1.0, (count + 1).astype(float) / max(warmup_steps, 1))
+        return warm * decay((count // stride).astype(float))
 
     return rate
 

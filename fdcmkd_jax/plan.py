@@ -154,6 +154,12 @@ class Plan:
         given = {d.teacher: self.teacher.checkpoints.get(d.teacher) for d in self.directions}
         return {modality: Path(folder) for modality, folder in given.items() if folder}
 
+    @property
+    def given_starts(self) -> dict[str, Path]:
+        """By modality, the folders of models whose weights students start from."""
+        given = {d.student: self.harness.train.start_from.get(d.student) for d in self.directions}
+        return {modality: Path(folder) for modality, folder in given.items() if folder}
+
 
 def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
     """Builds everything a mistake could hide in, before anything is trained or written."""
@@ -201,9 +207,13 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
     for modality, changes in batches.augment.items():
         _check_named(f"data.augment.{modality}", changes)
         augment.make(**changes)
-    for modality, folder in teacher.checkpoints.items():
-        if folder and modality not in settings["models"]:
-            raise unknown("modality in teacher.checkpoints:", modality, settings["models"])
+    for key, folders in (
+        ("teacher.checkpoints", teacher.checkpoints),
+        ("train.start_from", train.start_from),
+    ):
+        for modality, folder in folders.items():
+            if folder and modality not in settings["models"]:
+                raise unknown(f"modality in {key}:", modality, settings["models"])
 
     splits = dict(dataset.splits)
     if batches.in_memory:

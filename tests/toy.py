@@ -1,5 +1,6 @@
 """A data set and backbones small enough to train in a test, made from nothing but a seed."""
 
+import runpy
 from pathlib import Path
 
 import ml_collections
@@ -48,6 +49,12 @@ def toy_net(num_classes: int, width: int = 8, axis_name: str | None = None) -> R
         stem_width=4,
         axis_name=axis_name,
     )
+
+
+def digits_config(presets: str = "") -> ml_collections.ConfigDict:
+    """The config of the demo, with presets."""
+    path = Path(__file__).parents[1] / "configs" / "av_digits.py"
+    return runpy.run_path(str(path))["get_config"](presets)
 
 
 def toy_config(**changes: object) -> ml_collections.ConfigDict:

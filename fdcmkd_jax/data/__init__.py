@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fdcmkd_jax.data.av_digits import av_digits
-from fdcmkd_jax.data.base import Dataset, Example, Source
+from fdcmkd_jax.data.base import Dataset, Example, Preprocessing, Source
 from fdcmkd_jax.tables import build
 
 TABLE: Mapping[str, Callable[..., Dataset]] = {"av_digits": av_digits}
@@ -32,4 +32,4 @@ def make(name: str, *, data_dir: Path, seed: int, **options: Any) -> Dataset:
     return build("data set", TABLE, name, options, data_dir=data_dir, seed=seed)
 
 
-__all__ = ["TABLE", "Dataset", "Example", "Source", "make", "names"]
+__all__ = ["TABLE", "Dataset", "Example", "Preprocessing", "Source", "make", "names"]

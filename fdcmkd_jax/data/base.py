@@ -1,6 +1,6 @@
 """What a data set is to the rest: splits with random access, and names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 Example = dict[str, Any]
@@ -20,6 +20,20 @@ class Source(Protocol):
         ...
 
 
+class Preprocessing(NamedTuple):
+    """From raw values to what a model reads, for use outside training.
+
+    Attributes:
+        inputs: By name, the shape (without N) and dtype of each raw array.
+        function: ``{name: [N, ...]} -> [N, ...]``, on JAX arrays.
+        constants: The numbers in it, as plain data, for the record.
+    """
+
+    inputs: Mapping[str, tuple[tuple[int, ...], str]]
+    function: Callable[[Mapping[str, Any]], Any]
+    constants: Mapping[str, Any]
+
+
 class Dataset(NamedTuple):
     """A paired data set.
 
@@ -27,8 +41,10 @@ class Dataset(NamedTuple):
         modalities: The keys of an example that a model can read.
         class_names: One name per class, in the order of the labels.
         splits: ``train``, ``val`` and ``test``.
+        preprocessing: By modality, what makes a model's input of raw values; may be left out.
     """
 
     modalities: tuple[str, ...]
     class_names: tuple[str, ...]
     splits: Mapping[str, Source]
+    preprocessing: Mapping[str, Preprocessing] = {}

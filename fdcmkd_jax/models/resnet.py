@@ -152,7 +152,8 @@ def resnet(
     Args:
         num_classes: K.
         depth: 18, 34 or 50.
-        dtype: ``"float32"`` or ``"bfloat16"``, of the activations.
+        dtype: ``"float32"``, ``"bfloat16"`` or ``"float64"`` (where JAX has it switched on), of the
+            activations.
         axis_name: The mapped axis BatchNorm synchronises over.
 
     Raises:
@@ -178,7 +179,8 @@ def resnet_tiny(num_classes: int, dtype: str = "float32", axis_name: str | None 
 
     Args:
         num_classes: K.
-        dtype: ``"float32"`` or ``"bfloat16"``, of the activations.
+        dtype: ``"float32"``, ``"bfloat16"`` or ``"float64"`` (where JAX has it switched on), of the
+            activations.
         axis_name: The mapped axis BatchNorm synchronises over.
 
     Raises:
@@ -197,7 +199,9 @@ def resnet_tiny(num_classes: int, dtype: str = "float32", axis_name: str | None 
 
 
 def _dtype(name: str) -> jnp.dtype:
-    known = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+    known = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
     if name not in known:
         raise ValueError(f"dtype must be one of {sorted(known)}, got {name!r}.")
+    if name == "float64" and jnp.zeros(()).dtype != jnp.float64:
+        raise ValueError("dtype float64 needs JAX_ENABLE_X64=1 in the environment.")
     return jnp.dtype(known[name])

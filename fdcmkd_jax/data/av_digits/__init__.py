@@ -11,7 +11,7 @@ from absl import logging
 
 from fdcmkd_jax.data.av_digits import protocol, raw
 from fdcmkd_jax.data.av_digits.builder import AvDigits, AvDigitsConfig
-from fdcmkd_jax.data.base import Dataset, Example, Source
+from fdcmkd_jax.data.base import Dataset, Example, Preprocessing, Source
 from fdcmkd_jax.tables import ConfigError
 
 MODALITIES = ("audio", "image")
@@ -90,4 +90,23 @@ def av_digits(*, data_dir: Path, seed: int, pairs_per_class: int = 20) -> Datase
             name: _Split(builder.as_data_source(split=name), scale)
             for name in ("train", "val", "test")
         },
+        preprocessing=_preprocessing(scale),
     )
+
+
+def _preprocessing(scale: protocol.Scale) -> dict[str, Preprocessing]:
+    frames = (protocol.NUM_FRAMES, protocol.NUM_COEFFICIENTS)
+    image = (protocol.IMAGE_SIZE, protocol.IMAGE_SIZE, 1)
+    constants = {name: np.asarray(value).tolist() for name, value in scale._asdict().items()}
+    return {
+        "audio": Preprocessing(
+            inputs={"frames": (frames, "float32"), "num_frames": ((), "int32")},
+            function=lambda raw: protocol.scale_clips(raw["frames"], raw["num_frames"], scale),
+            constants={name: constants[name] for name in constants if "image" not in name},
+        ),
+        "image": Preprocessing(
+            inputs={"image": (image, "uint8")},
+            function=lambda raw: protocol.scale_image(raw["image"], scale),
+            constants={name: constants[name] for name in constants if "image" in name},
+        ),
+    }

@@ -125,12 +125,35 @@ def pad_frames(frames: Float[np.ndarray, "T 13"]) -> Float[np.ndarray, "32 13"]:
 
 def scale_audio(clip: Float[np.ndarray, "T 13"], scale: Scale) -> Float[np.ndarray, "32 13 1"]:
     """A clip as a model reads it: standardised, cut or padded to 32 frames, float32."""
-    padded = pad_frames((clip - scale.frame_mean) / scale.frame_std)
-    return ((padded - scale.audio_mean) / scale.audio_std).astype(np.float32)[..., None]
+    return scale_clips(pad_frames(clip)[None], np.array([len(clip)]), scale)[0]
 
 
-def scale_image(
-    image: Integer[np.ndarray, "28 28 1"], scale: Scale
-) -> Float[np.ndarray, "28 28 1"]:
-    """An image as a model reads it: standardised, float32."""
-    return ((image / 255.0 - scale.image_mean) / scale.image_std).astype(np.float32)
+def scale_clips(frames: Any, num_frames: Any, scale: Scale) -> Any:
+    """Clips as a model reads them, of NumPy or JAX arrays.
+
+    Args:
+        frames: Shape ``[N, 32, 13]``, float; what stands after a clip's end does not matter.
+        num_frames: Shape ``[N]``, int; frames of each clip, 32 where it is longer.
+        scale: Of the training split.
+
+    Returns:
+        Shape ``[N, 32, 13, 1]``, float32.
+    """
+    library = frames.__array_namespace__()
+    inside = library.arange(NUM_FRAMES)[None, :, None] < num_frames[:, None, None]
+    standard = (frames - scale.frame_mean[None, None]) / scale.frame_std[None, None]
+    padded = library.where(inside, standard, 0.0)
+    return ((padded - scale.audio_mean) / scale.audio_std).astype(library.float32)[..., None]
+
+
+def scale_image(image: Any, scale: Scale) -> Any:
+    """Images as a model reads them, of NumPy or JAX arrays.
+
+    Args:
+        image: Shape ``[..., 28, 28, 1]``, uint8.
+        scale: Of the training split.
+
+    Returns:
+        The same shape, float32.
+    """
+    return ((image / 255.0 - scale.image_mean) / scale.image_std).astype("float32")

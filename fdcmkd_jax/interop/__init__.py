@@ -1,0 +1,33 @@
+"""Weights in from PyTorch, students out: state dicts, safetensors, StableHLO functions.
+
+``python -m fdcmkd_jax.interop import|export|inspect``; the functions below serve in code.
+"""
+
+from fdcmkd_jax.interop.catalog import identify
+from fdcmkd_jax.interop.files import read, write
+from fdcmkd_jax.interop.functions import export_function, read_function, write_function
+from fdcmkd_jax.interop.names import (
+    Mismatch,
+    MismatchError,
+    compare,
+    from_state_dict,
+    guess_naming,
+    merge,
+    to_state_dict,
+)
+
+__all__ = [
+    "Mismatch",
+    "MismatchError",
+    "compare",
+    "export_function",
+    "from_state_dict",
+    "guess_naming",
+    "identify",
+    "merge",
+    "read",
+    "read_function",
+    "to_state_dict",
+    "write",
+    "write_function",
+]

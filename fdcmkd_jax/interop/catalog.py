@@ -1,0 +1,65 @@
+"""Which backbone a state dict is of."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from fdcmkd_jax import models
+from fdcmkd_jax.interop.names import Naming, compare
+from fdcmkd_jax.tables import ConfigError
+
+KNOWN: tuple[Mapping[str, Any], ...] = (
+    {"name": "resnet_tiny"},
+    *({"name": "resnet", "depth": depth} for depth in (18, 34, 50)),
+)
+"""The config sections of the backbones that have PyTorch names."""
+
+
+def sizes(state: Mapping[str, np.ndarray], *, naming: Naming) -> tuple[int, int]:
+    """The input's channels and the number of classes.
+
+    Raises:
+        ConfigError: If the first convolution or the last layer is missing.
+    """
+    names = {
+        "torchvision": ("conv1.weight", "fc.weight"),
+        "reproduction": ("net.conv1.weight", "classifier.weight"),
+    }[naming]
+    for name, rank in zip(names, (4, 2), strict=True):
+        if name not in state or state[name].ndim != rank:
+            raise ConfigError(f"{name} is missing or misshapen; a ResNet named by {naming} has it.")
+    return state[names[0]].shape[1], state[names[1]].shape[0]
+
+
+def build(options: Mapping[str, Any], *, num_classes: int) -> nn.Module:
+    """The backbone of a config section, for use on one device."""
+    return models.make(**options, num_classes=num_classes)
+
+
+def abstract_variables(model: nn.Module, channels: int) -> dict[str, Any]:
+    """The shapes of a model's parameters and statistics, without drawing them."""
+    variables = jax.eval_shape(lambda: initial_variables(model, channels, seed=0))
+    return dict(variables)
+
+
+def initial_variables(model: nn.Module, channels: int, *, seed: int) -> dict[str, Any]:
+    """A model's parameters and statistics as they are drawn."""
+    example = jnp.zeros((1, 32, 32, channels))  # Convolutions' shapes do not depend on H and W.
+    # Compiled: layer by layer it takes several times as long.
+    variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(seed), example)
+    return {name: variables[name] for name in ("params", "batch_stats")}
+
+
+def identify(state: Mapping[str, np.ndarray], *, naming: Naming) -> Mapping[str, Any] | None:
+    """The config section of the backbone that a state dict fits to the last key; None if none."""
+    channels, num_classes = sizes(state, naming=naming)
+    for options in KNOWN:
+        like = abstract_variables(build(options, num_classes=num_classes), channels)
+        if not compare(state, like, naming=naming):
+            return options
+    return None
