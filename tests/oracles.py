@@ -1,6 +1,6 @@
 """The package's mathematics in float64 NumPy, written from the definitions and not the code."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -105,14 +105,37 @@ def soft_divergence(student: np.ndarray, teacher: np.ndarray, temperature: float
 
 
 def frequency_distances(
-    student: np.ndarray, teacher: np.ndarray, cutoff: Fraction, *, axes: Sequence[int] = (-1,)
+    student: np.ndarray,
+    teacher: np.ndarray,
+    cutoff: Fraction,
+    *,
+    axes: Sequence[int] = (-1,),
+    split: Callable[..., tuple[np.ndarray, np.ndarray]] = bands,
+    normalize: str = "band",
+    logs: tuple[bool, bool] = (False, True),
 ) -> dict[str, np.ndarray]:
-    low_s, high_s = (standardize(b, axes=axes) for b in bands(student, cutoff, axes=axes))
-    low_t, high_t = (standardize(b, axes=axes) for b in bands(teacher, cutoff, axes=axes))
-    return {
-        "low": mean_squared_error(low_s, low_t),
-        "high": mean_squared_error(signed_log(high_s), signed_log(high_t)),
-    }
+    """Low and high; ``logs`` says of which band the signed logs are compared."""
+
+    def scaled(x: np.ndarray) -> list[np.ndarray]:
+        given = {} if tuple(axes) == (-1,) else {"axes": axes}
+        if normalize == "before":
+            return list(split(standardize(x, axes=axes), cutoff, **given))
+        parts = split(x, cutoff, **given)
+        if normalize == "band":
+            return [standardize(part, axes=axes) for part in parts]
+        if normalize == "rms":
+            return [
+                part / np.sqrt(np.mean(part**2, axis=tuple(axes), keepdims=True)) for part in parts
+            ]
+        return list(parts)
+
+    found = {}
+    for name, is_log, one, other in zip(
+        ("low", "high"), logs, scaled(student), scaled(teacher), strict=True
+    ):
+        pair = (signed_log(one), signed_log(other)) if is_log else (one, other)
+        found[name] = mean_squared_error(*pair)
+    return found
 
 
 def head(kernel: np.ndarray, bias: np.ndarray, band: np.ndarray) -> np.ndarray:
