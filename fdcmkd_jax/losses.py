@@ -220,10 +220,11 @@ def frequency_distances(
         basis_seed: Which split the basis ``"random"`` draws.
         normalize: The common scale. ``"band"`` standardises each band after the split (the paper);
             ``"before"`` standardises the signal, then splits it, so that a weak band stays weak;
-            ``"rms"`` divides each band by its root mean square, which makes it ``sqrt(D)`` larger
-            than ``"band"`` does; ``"none"`` leaves the bands as they are. Entries of unit vectors
-            are about ``1 / sqrt(D)``, where the signed log is nearly the identity; under ``"rms"``
-            they are of order 1, and only there does the log of the high loss compress much.
+            ``"rms"`` divides each band by its root mean square, which makes it ``sqrt(D)`` and an
+            MSE D times larger than ``"band"`` does, so weights want to be smaller; ``"none"``
+            leaves the bands as they are. Entries of unit vectors are about ``1 / sqrt(D)``, where
+            the signed log is nearly the identity; under ``"rms"`` they are of order 1, and the log
+            of the high loss matters.
         low_loss: How the low bands are compared: ``"mse"``, ``"log_mse"`` or, to leave the term
             out, ``"none"``.
         high_loss: How the high bands are compared, likewise.

@@ -352,6 +352,13 @@ def test_dct_random_and_learned_low_bands_have_the_rank_of_the_dfts(cutoff, size
         assert np.linalg.matrix_rank(high, tol=1e-4) == size - 1 - rank
 
 
+def test_bin_half_the_size_adds_one_dimension_where_the_low_band_reaches_it():
+    nearly_one = 1 - 1e-12  # Floors to all bins: the nudge for decimals is larger.
+    low, high = split_bands(jnp.eye(8), cutoff=nearly_one)
+    assert band_rank(8, cutoff=nearly_one) == np.linalg.matrix_rank(low, tol=1e-4) == 7
+    np.testing.assert_allclose(high, np.zeros((8, 8)), rtol=0, atol=ATOL)
+
+
 @pytest.mark.parametrize(("cutoff", "rank"), [(0.5, 7), (0.7, 7), (0.3, 3), (0.25, 3), (0.1, 0)])
 def test_the_haar_low_band_has_one_dimension_a_block_but_the_mean(cutoff, rank):
     low, high = split_in("haar", 16, cutoff=cutoff)(jnp.eye(16))
