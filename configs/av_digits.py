@@ -14,6 +14,7 @@ Presets follow a colon, several joined by commas (``configs/av_digits.py:unlabel
     mse            plain feature distillation
     auxiliary      the auxiliary heads alone, no teacher
     weight_1       both frequency weights 1
+    unsplit        no frequency split: the whole feature matched, classified by one head for two
     mismatched     broken pairs: the teacher sees the partner of another example
     shuffled       pairs shuffled within each class
     relabelled     broken pairs: each class is taught by the features of a fixed other class
@@ -51,6 +52,12 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
     config.method = dict(
         name="fd_cmkd",
         cutoff=0.5,
+        soft_cutoff=False,
+        basis="dft",
+        basis_seed=0,
+        normalize="band",
+        low_loss="mse",
+        high_loss="log_mse",
         reduction="mean",
         shared_heads=True,
         auxiliary_heads=True,
@@ -131,6 +138,11 @@ def _auxiliary(config: ml_collections.ConfigDict) -> None:
     _method(config, weights, name="fd_cmkd", shared_heads=False, auxiliary_heads=True)
 
 
+def _unsplit(config: ml_collections.ConfigDict) -> None:
+    weights = {"align": 1.0, "auxiliary": 1.0, "feature": 10.0}
+    _method(config, weights, name="fd_cmkd", basis="none")
+
+
 def _pairing(name: str) -> Callable[[ml_collections.ConfigDict], None]:
     return lambda config: config.data.update(pairing=name)
 
@@ -147,5 +159,6 @@ PRESETS = {
     "shuffled": _pairing("shuffled"),
     "supervised": _supervised,
     "unlabelled": _unlabelled,
+    "unsplit": _unsplit,
     "weight_1": _weight_1,
 }

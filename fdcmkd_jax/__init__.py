@@ -4,7 +4,7 @@ The functions here are pure and work on anyone's arrays; `fdcmkd_jax.experiment`
 """
 
 from fdcmkd_jax import methods, models
-from fdcmkd_jax.frequency import Bands, band_bins, split_bands
+from fdcmkd_jax.frequency import Bands, SoftCutoff, band_bins, split_bands
 from fdcmkd_jax.losses import (
     combine,
     cross_entropy,
@@ -25,6 +25,7 @@ __all__ = [
     "Batch",
     "Method",
     "Outputs",
+    "SoftCutoff",
     "Targets",
     "band_bins",
     "combine",

@@ -4,8 +4,9 @@ Every loss returns one value per example, shape ``[N]``, float32 (float64 for fl
 Nothing here averages the batch: masking and averaging over examples and devices are the step's job.
 """
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import jax
@@ -13,9 +14,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from fdcmkd_jax.frequency import Bands, normalize_axes, split_bands
+from fdcmkd_jax.frequency import Basis, SoftCutoff, normalize_axes, split_bands
+from fdcmkd_jax.tables import check_choice
 from fdcmkd_jax.types import at_least_float32
 
+BandLoss = Literal["mse", "log_mse", "none"]
+Normalize = Literal["band", "before", "rms", "none"]
 Reduction = Literal["mean", "sum"]
 
 
@@ -44,11 +48,8 @@ def standardize(
         Array([-0.7071,  0.7071], dtype=float32)
     """
     axes = normalize_axes(axes, x.ndim)
-    wide = at_least_float32(x)
-    centred = wide - jnp.mean(wide, axis=axes, keepdims=True)
-    # The clamp sits under the root: sqrt has an infinite slope at zero, and inf * 0 is NaN.
-    squared = jnp.sum(jnp.square(centred), axis=axes, keepdims=True)
-    return centred / jnp.sqrt(jnp.maximum(squared, epsilon**2))
+    centred = _centre(x, axes)
+    return centred / _norm(centred, axes, epsilon)
 
 
 def signed_log(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -195,8 +196,13 @@ def frequency_distances(
     student: Float[Array, "N *rest"],
     teacher: Float[Array, "N *rest"],
     *,
-    cutoff: float = 0.5,
+    cutoff: float | SoftCutoff = 0.5,
     axes: Sequence[int] = (-1,),
+    basis: Basis | Float[Array, "D rank"] = "dft",
+    basis_seed: int = 0,
+    normalize: Normalize = "band",
+    low_loss: BandLoss = "mse",
+    high_loss: BandLoss = "log_mse",
     reduction: Reduction = "mean",
     epsilon: float = 1e-8,
 ) -> dict[str, Float[Array, " N"]]:
@@ -208,17 +214,31 @@ def frequency_distances(
     Args:
         student: Shape ``[N, ...]``, floating.
         teacher: The same shape.
-        cutoff: Share of the bins that is low, in (0, 1).
+        cutoff: Share of the bins that is low, in (0, 1); see `split_bands`.
         axes: The transformed axes; see `split_bands`.
+        basis: What divides a signal into bands; see `split_bands`.
+        basis_seed: Which split the basis ``"random"`` draws.
+        normalize: The common scale. ``"band"`` standardises each band after the split (the paper);
+            ``"before"`` standardises the signal, then splits it, so that a weak band stays weak;
+            ``"rms"`` divides each band by its root mean square, which makes it ``sqrt(D)`` and an
+            MSE D times larger than ``"band"`` does, so weights want to be smaller; ``"none"``
+            leaves the bands as they are. Entries of unit vectors are about ``1 / sqrt(D)``, where
+            the signed log is nearly the identity; under ``"rms"`` they are of order 1, and the log
+            of the high loss matters.
+        low_loss: How the low bands are compared: ``"mse"``, ``"log_mse"`` or, to leave the term
+            out, ``"none"``.
+        high_loss: How the high bands are compared, likewise.
         reduction: ``"mean"`` averages over everything but N (the public code); ``"sum"`` sums over
             the transformed axes and averages over the others, so it is their size times larger.
-        epsilon: Lower clamp of a band's norm.
+        epsilon: Lower clamp of a norm.
 
     Returns:
-        ``{"low": [N], "high": [N]}``. Under ``"mean"`` each is at most ``4 / D``.
+        ``{"low": [N], "high": [N]}``, less a band whose loss is ``"none"``. Under the defaults each
+        is at most ``4 / D``.
 
     Raises:
-        ValueError: If shapes differ, or on a bad cutoff, axis or reduction.
+        ValueError: If shapes differ, on an unknown choice or a bad axis, or on what `split_bands`
+            refuses.
 
     Source: arXiv 2511.19887, L_low and L_high.
 
@@ -228,50 +248,86 @@ def frequency_distances(
         {'low': (2,), 'high': (2,)}
     """
     _check_same_shape(student, teacher)
-    student_bands = split_bands(at_least_float32(student), cutoff=cutoff, axes=axes)
-    teacher_bands = split_bands(at_least_float32(teacher), cutoff=cutoff, axes=axes)
+    split = functools.partial(
+        split_bands, cutoff=cutoff, axes=axes, basis=basis, basis_seed=basis_seed
+    )
     return band_distances(
-        student_bands, teacher_bands, axes=axes, reduction=reduction, epsilon=epsilon
+        split(at_least_float32(student))._asdict(),
+        split(at_least_float32(teacher))._asdict(),
+        {"low": low_loss, "high": high_loss},
+        axes=axes,
+        normalize=normalize,
+        reduction=reduction,
+        epsilon=epsilon,
     )
 
 
 def band_distances(
-    student: Bands,
-    teacher: Bands,
+    student: Mapping[str, Float[Array, "N *rest"]],
+    teacher: Mapping[str, Float[Array, "N *rest"]],
+    band_losses: Mapping[str, BandLoss],
     *,
     axes: Sequence[int] = (-1,),
+    normalize: Normalize = "band",
     reduction: Reduction = "mean",
     epsilon: float = 1e-8,
 ) -> dict[str, Float[Array, " N"]]:
     """`frequency_distances` of bands that are split already, so nothing is transformed twice.
 
     Args:
-        student: The student's bands, each ``[N, ...]``.
-        teacher: The teacher's bands, the same shape.
-        axes: The axes over which the bands were split, and are standardised.
+        student: The student's bands by name, each ``[N, ...]``; they add up to the signal.
+        teacher: The teacher's bands, the same shapes.
+        band_losses: How each band is compared.
+        axes: The axes over which the bands were split, and are put on one scale.
+        normalize: See `frequency_distances`.
         reduction: See `frequency_distances`.
-        epsilon: Lower clamp of a band's norm.
+        epsilon: Lower clamp of a norm.
 
     Returns:
-        ``{"low": [N], "high": [N]}``.
+        ``{band: [N]}`` for the bands whose loss is not ``"none"``.
 
     Raises:
-        ValueError: If shapes differ, or on a bad axis or reduction.
+        ValueError: If shapes differ, or on an unknown choice or a bad axis.
     """
-    check_reduction(reduction)
-    shape = student.low.shape
+    check_choice("reduction", reduction, Reduction)
+    check_choice("normalize", normalize, Normalize)
+    for band, loss in band_losses.items():
+        check_choice(f"{band}_loss", loss, BandLoss)
+    shape = next(iter(student.values())).shape
     axes = normalize_axes(axes, len(shape))
     if 0 in axes:
         raise ValueError("axes must not hold the batch axis 0: a loss is one value per example.")
+    student = _on_one_scale(student, normalize, axes, epsilon)
+    teacher = _on_one_scale(teacher, normalize, axes, epsilon)
     scale = math.prod(shape[axis] for axis in axes) if reduction == "sum" else 1
-
-    def unit(band: Array) -> Array:
-        return standardize(band, axes=axes, epsilon=epsilon)
-
     return {
-        "low": scale * mean_squared_error(unit(student.low), unit(teacher.low)),
-        "high": scale * log_mean_squared_error(unit(student.high), unit(teacher.high)),
+        band: scale * _DISTANCES[loss](student[band], teacher[band])
+        for band, loss in band_losses.items()
+        if loss != "none"
     }
+
+
+_DISTANCES: Mapping[str, Callable[[Array, Array], Array]] = {
+    "mse": mean_squared_error,
+    "log_mse": log_mean_squared_error,
+}
+
+
+def _on_one_scale(
+    bands: Mapping[str, Array], normalize: Normalize, axes: tuple[int, ...], epsilon: float
+) -> Mapping[str, Array]:
+    """The bands as they are compared; see `frequency_distances`."""
+    if normalize == "none":
+        return bands
+    if normalize == "before":
+        # A split is linear, so the bands of the standardised signal are the bands over its norm.
+        norm = _norm(_centre(functools.reduce(jnp.add, bands.values()), axes), axes, epsilon)
+        return {name: _centre(band, axes) / norm for name, band in bands.items()}
+    unit = {name: standardize(band, axes=axes, epsilon=epsilon) for name, band in bands.items()}
+    if normalize == "band":
+        return unit
+    root = math.sqrt(math.prod(next(iter(bands.values())).shape[axis] for axis in axes))
+    return {name: root * band for name, band in unit.items()}
 
 
 def combine(
@@ -318,12 +374,6 @@ def check_temperature(temperature: float) -> None:
         raise ValueError(f"temperature must be positive, got {temperature}.")
 
 
-def check_reduction(reduction: str) -> None:
-    """Raises ValueError unless the reduction is a known one."""
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}.")
-
-
 def _check_same_shape(student: Array, teacher: Array) -> None:
     if student.shape != teacher.shape:
         raise ValueError(
@@ -334,3 +384,16 @@ def _check_same_shape(student: Array, teacher: Array) -> None:
 
 def _example_mean(x: Float[Array, "N *rest"]) -> Float[Array, " N"]:
     return jnp.mean(x, axis=tuple(range(1, x.ndim)))
+
+
+def _centre(x: Float[Array, "*shape"], axes: tuple[int, ...]) -> Float[Array, "*shape"]:
+    wide = at_least_float32(x)
+    return wide - jnp.mean(wide, axis=axes, keepdims=True)
+
+
+def _norm(
+    x: Float[Array, "*shape"], axes: tuple[int, ...], epsilon: float
+) -> Float[Array, "*shape_with_ones"]:
+    # The clamp sits under the root: sqrt has an infinite slope at zero, and inf * 0 is NaN.
+    squared = jnp.sum(jnp.square(x), axis=axes, keepdims=True)
+    return jnp.sqrt(jnp.maximum(squared, epsilon**2))

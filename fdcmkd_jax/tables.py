@@ -30,6 +30,25 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     return ConfigError(f"unknown {kind} {name!r}; known: {', '.join(choices) or 'none'}.{hint}")
 
 
+def check_choice(option: str, value: Any, choices: Any) -> None:
+    """Raises ValueError unless the value is one of those a ``Literal`` lists.
+
+    Args:
+        option: The name of what is chosen, for the message.
+        value: What was chosen.
+        choices: The ``Literal``.
+
+    Example:
+        >>> check_choice("reduction", "max", typing.Literal["mean", "sum"])
+        Traceback (most recent call last):
+        ValueError: reduction must be 'mean' or 'sum', got 'max'.
+    """
+    known = [repr(choice) for choice in typing.get_args(choices)]
+    if repr(value) not in known:
+        listed = " or ".join(filter(None, (", ".join(known[:-1]), known[-1])))
+        raise ValueError(f"{option} must be {listed}, got {value!r}.")
+
+
 def build(
     kind: str,
     table: Mapping[str, Callable[..., Any]],

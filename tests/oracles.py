@@ -1,9 +1,10 @@
 """The package's mathematics in float64 NumPy, written from the definitions and not the code."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
+from scipy import fft
 
 HALF = Fraction(1, 2)
 
@@ -29,6 +30,45 @@ def bands(
         return np.fft.ifftn(spectrum * mask, axes=axes).real
 
     return back(low if keep_dc else low & ~mean), back(~low)
+
+
+def low_rank(size: int, cutoff: Fraction) -> int:
+    """How many complex frequencies but 0 the DFT's low band holds."""
+    frequencies = [abs(round(size * f)) for f in np.fft.fftfreq(size)]
+    return sum(0 < Fraction(frequency, size // 2) <= cutoff for frequency in frequencies)
+
+
+def dct_bands(x: np.ndarray, cutoff: Fraction) -> tuple[np.ndarray, np.ndarray]:
+    """Low and high without the mean, by as many slow cosines as the DFT has low frequencies."""
+    waves = fft.dct(np.asarray(x, np.float64), norm="ortho")
+    index = np.arange(x.shape[-1])
+    is_low = (index > 0) & (index <= low_rank(x.shape[-1], cutoff))
+    is_high = (index > 0) & ~is_low
+    return fft.idct(waves * is_low, norm="ortho"), fft.idct(waves * is_high, norm="ortho")
+
+
+def haar_bands(x: np.ndarray, cutoff: Fraction) -> tuple[np.ndarray, np.ndarray]:
+    """Low and high without the mean, level by level as far down as the size can be halved.
+
+    Level l holds the frequencies from 2^-l to 2^(1-l): it is low if all of them are.
+    """
+    rest, details = np.asarray(x, np.float64), []
+    while rest.shape[-1] % 2 == 0:
+        even, odd = rest[..., 0::2], rest[..., 1::2]
+        rest = (even + odd) / np.sqrt(2)
+        details.append((even - odd) / np.sqrt(2))
+    low = rest - rest.mean(-1, keepdims=True)
+    high = np.zeros_like(rest)
+
+    def back(coarse: np.ndarray, detail: np.ndarray) -> np.ndarray:
+        pairs = np.stack([coarse + detail, coarse - detail], -1) / np.sqrt(2)
+        return pairs.reshape(*coarse.shape[:-1], -1)
+
+    for level in range(len(details), 0, -1):
+        is_low = Fraction(2, 2**level) <= cutoff
+        low = back(low, details[level - 1] * is_low)
+        high = back(high, details[level - 1] * (not is_low))
+    return low, high
 
 
 def standardize(x: np.ndarray, *, axes: Sequence[int] = (-1,)) -> np.ndarray:
@@ -65,14 +105,37 @@ def soft_divergence(student: np.ndarray, teacher: np.ndarray, temperature: float
 
 
 def frequency_distances(
-    student: np.ndarray, teacher: np.ndarray, cutoff: Fraction, *, axes: Sequence[int] = (-1,)
+    student: np.ndarray,
+    teacher: np.ndarray,
+    cutoff: Fraction,
+    *,
+    axes: Sequence[int] = (-1,),
+    split: Callable[..., tuple[np.ndarray, np.ndarray]] = bands,
+    normalize: str = "band",
+    logs: tuple[bool, bool] = (False, True),
 ) -> dict[str, np.ndarray]:
-    low_s, high_s = (standardize(b, axes=axes) for b in bands(student, cutoff, axes=axes))
-    low_t, high_t = (standardize(b, axes=axes) for b in bands(teacher, cutoff, axes=axes))
-    return {
-        "low": mean_squared_error(low_s, low_t),
-        "high": mean_squared_error(signed_log(high_s), signed_log(high_t)),
-    }
+    """Low and high; ``logs`` says of which band the signed logs are compared."""
+
+    def scaled(x: np.ndarray) -> list[np.ndarray]:
+        given = {} if tuple(axes) == (-1,) else {"axes": axes}
+        if normalize == "before":
+            return list(split(standardize(x, axes=axes), cutoff, **given))
+        parts = split(x, cutoff, **given)
+        if normalize == "band":
+            return [standardize(part, axes=axes) for part in parts]
+        if normalize == "rms":
+            return [
+                part / np.sqrt(np.mean(part**2, axis=tuple(axes), keepdims=True)) for part in parts
+            ]
+        return list(parts)
+
+    found = {}
+    for name, is_log, one, other in zip(
+        ("low", "high"), logs, scaled(student), scaled(teacher), strict=True
+    ):
+        pair = (signed_log(one), signed_log(other)) if is_log else (one, other)
+        found[name] = mean_squared_error(*pair)
+    return found
 
 
 def head(kernel: np.ndarray, bias: np.ndarray, band: np.ndarray) -> np.ndarray:

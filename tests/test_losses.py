@@ -23,7 +23,11 @@ def labels(seed, *shape, classes):
 # Compiled once for all tests: one by one the operations take seconds.
 compiled = functools.cache(jax.jit)
 distances = jax.jit(
-    losses.frequency_distances, static_argnames=("cutoff", "axes", "reduction", "epsilon")
+    losses.frequency_distances,
+    static_argnames=(
+        *("cutoff", "axes", "basis", "basis_seed", "normalize", "low_loss", "high_loss"),
+        *("reduction", "epsilon"),
+    ),
 )
 
 
@@ -43,6 +47,14 @@ def low(student, teacher):
 
 def high(student, teacher):
     return losses.frequency_distances(student, teacher)["high"]
+
+
+def high_before(student, teacher):
+    return losses.frequency_distances(student, teacher, normalize="before")["high"]
+
+
+def high_rms(student, teacher):
+    return losses.frequency_distances(student, teacher, basis="dct", normalize="rms")["high"]
 
 
 def space_low(student, teacher):
@@ -74,6 +86,18 @@ PAIRED = {
         high,
         lambda s, t: oracles.frequency_distances(s, t, HALF)["high"],
         (4, 3, 16),
+    ),
+    "high standardised before": (
+        high_before,
+        lambda s, t: oracles.frequency_distances(s, t, HALF, normalize="before")["high"],
+        (4, 16),
+    ),
+    "high of cosines over its root mean square": (
+        high_rms,
+        lambda s, t: oracles.frequency_distances(
+            s, t, HALF, split=oracles.dct_bands, normalize="rms"
+        )["high"],
+        (4, 15),
     ),
     "low over space": (
         space_low,
@@ -430,7 +454,9 @@ def test_a_band_is_compared_after_the_split_and_not_before():
 def test_distances_of_bands_split_already_are_the_same():
     student, teacher = normal(0, 4, 16), normal(1, 4, 16)
     actual = losses.band_distances(
-        split_bands(student, cutoff=0.25), split_bands(teacher, cutoff=0.25)
+        split_bands(student, cutoff=0.25)._asdict(),
+        split_bands(teacher, cutoff=0.25)._asdict(),
+        {"low": "mse", "high": "log_mse"},
     )
     expected = distances(student, teacher, cutoff=0.25)
     for band in ("low", "high"):
@@ -449,6 +475,74 @@ def test_epsilon_bounds_the_norm_of_every_band_from_below():
     np.testing.assert_allclose(actual["high"], oracles.mean_squared_error(*logs), rtol=1e-4)
 
 
+@pytest.mark.parametrize("normalize", ["band", "before", "rms", "none"])
+@pytest.mark.parametrize(("shape", "axes"), [((4, 16), (-1,)), ((4, 5, 6, 2), (1, 2))])
+def test_bands_are_compared_on_the_scale_asked_for(shape, axes, normalize):
+    student, teacher = normal(0, *shape), normal(1, *shape, scale=7.0)
+    actual = distances(student, teacher, axes=axes, normalize=normalize)
+    expected = oracles.frequency_distances(student, teacher, HALF, axes=axes, normalize=normalize)
+    for band in ("low", "high"):
+        np.testing.assert_allclose(actual[band], expected[band], rtol=1e-5, err_msg=band)
+
+
+@pytest.mark.parametrize("low_loss", ["mse", "log_mse"])
+@pytest.mark.parametrize("high_loss", ["mse", "log_mse"])
+def test_each_band_is_compared_by_the_loss_asked_for(low_loss, high_loss):
+    student, teacher = normal(0, 4, 16), normal(1, 4, 16)
+    actual = distances(student, teacher, low_loss=low_loss, high_loss=high_loss)
+    logs = (low_loss == "log_mse", high_loss == "log_mse")
+    expected = oracles.frequency_distances(student, teacher, HALF, logs=logs)
+    for band in ("low", "high"):
+        np.testing.assert_allclose(actual[band], expected[band], rtol=1e-5, err_msg=band)
+
+
+@pytest.mark.parametrize(("basis", "split"), [("dct", "dct_bands"), ("haar", "haar_bands")])
+def test_frequency_distances_in_another_basis_equal_their_numpy_version(basis, split):
+    student, teacher = normal(0, 4, 16), normal(1, 4, 16, scale=7.0)
+    actual = distances(student, teacher, basis=basis, cutoff=0.25)
+    expected = oracles.frequency_distances(
+        student, teacher, Fraction(1, 4), split=getattr(oracles, split)
+    )
+    for band in ("low", "high"):
+        np.testing.assert_allclose(actual[band], expected[band], rtol=1e-5, err_msg=band)
+
+
+def test_the_seed_of_a_random_basis_reaches_the_split():
+    student, teacher = normal(0, 4, 16), normal(1, 4, 16)
+    first, other = (distances(student, teacher, basis="random", basis_seed=s) for s in (0, 1))
+    assert np.all(np.abs(first["low"] - other["low"]) > 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ({"low_loss": "none"}, ["high"]),
+        ({"high_loss": "none"}, ["low"]),
+        ({"low_loss": "none", "high_loss": "none"}, []),
+    ],
+)
+def test_a_band_without_a_loss_has_no_term_and_leaves_the_other_alone(options, left):
+    student, teacher = normal(0, 4, 16), normal(1, 4, 16)
+    actual = distances(student, teacher, **options)
+    assert list(actual) == left
+    for band, value in actual.items():
+        np.testing.assert_array_equal(value, distances(student, teacher)[band])
+
+
+def test_only_over_the_root_mean_square_does_the_log_compress_much():
+    student, teacher = normal(0, 8, 512), normal(1, 8, 512)
+
+    def ratio(normalize):
+        log, plain = (
+            distances(student, teacher, normalize=normalize, high_loss=loss)["high"]
+            for loss in ("log_mse", "mse")
+        )
+        return log / plain
+
+    assert np.all(ratio("band") > 0.9)
+    assert np.all(ratio("rms") < 0.5)
+
+
 @pytest.mark.parametrize("axes", [(0,), (0, 1), (-2,)])
 def test_frequency_distances_refuse_the_batch_axis(axes):
     with pytest.raises(ValueError, match="axes must not hold the batch axis 0"):
@@ -456,9 +550,19 @@ def test_frequency_distances_refuse_the_batch_axis(axes):
 
 
 @pytest.mark.usefixtures("without_type_checks")
-def test_frequency_distances_refuse_an_unknown_reduction():
-    with pytest.raises(ValueError, match="reduction must be 'mean' or 'sum', got 'max'"):
-        losses.frequency_distances(jnp.ones((2, 8)), jnp.ones((2, 8)), reduction="max")
+@pytest.mark.parametrize(
+    ("option", "known"),
+    [
+        ("reduction", "'mean' or 'sum'"),
+        ("basis", "'dft', 'dct', 'haar' or 'random'"),
+        ("normalize", "'band', 'before', 'rms' or 'none'"),
+        ("low_loss", "'mse', 'log_mse' or 'none'"),
+        ("high_loss", "'mse', 'log_mse' or 'none'"),
+    ],
+)
+def test_frequency_distances_refuse_an_unknown_choice(option, known):
+    with pytest.raises(ValueError, match=f"^{option} must be {known}, got 'max'"):
+        losses.frequency_distances(jnp.ones((2, 8)), jnp.ones((2, 8)), **{option: "max"})
 
 
 def test_frequency_distances_refuse_a_bad_cutoff():

@@ -10,6 +10,7 @@ import pytest
 from oracles import HALF
 
 from fdcmkd_jax import losses, methods
+from fdcmkd_jax.frequency import SoftCutoff
 from fdcmkd_jax.tables import ConfigError
 from fdcmkd_jax.types import Outputs, Targets
 
@@ -21,6 +22,11 @@ CASES = [(name, {}) for name in methods.names()] + [
     ("fd_cmkd", {"cutoff": 0.25, "reduction": "sum", "pseudo_labels": False}),
     ("fd_cmkd", {"shared_heads": False}),
     ("fd_cmkd", {"auxiliary_heads": False}),
+    ("fd_cmkd", {"basis": "dct", "soft_cutoff": True}),
+    ("fd_cmkd", {"basis": "haar", "normalize": "before"}),
+    ("fd_cmkd", {"basis": "random", "normalize": "rms", "low_loss": "log_mse"}),
+    ("fd_cmkd", {"basis": "learned", "high_loss": "none"}),
+    ("fd_cmkd", {"basis": "none", "normalize": "none"}),
 ]
 each_case = pytest.mark.parametrize(
     ("name", "options"),
@@ -67,6 +73,15 @@ def _set_up(name, options, student_width):
 
 # Compiled once for all tests: one by one the operations take seconds.
 compiled = functools.cache(jax.jit)
+
+
+def term_gradients(method, params, batch):
+    """Each term's gradient in the method's own parameters."""
+
+    def totals(params):
+        return jax.tree.map(jnp.sum, method.terms(params, *batch))
+
+    return jax.jit(jax.jacrev(totals))(params)
 
 
 # Contract of every method
@@ -217,6 +232,18 @@ def test_a_misspelt_option_is_refused_with_the_nearest_name():
     [
         ("fd_cmkd", {"cutoff": 1.5}, r"method 'fd_cmkd': cutoff must lie inside \(0, 1\), got 1.5"),
         ("fd_cmkd", {"reduction": "max"}, "method 'fd_cmkd': reduction must be 'mean' or 'sum'"),
+        (
+            "fd_cmkd",
+            {"normalize": "l2"},
+            "normalize must be 'band', 'before', 'rms' or 'none', got",
+        ),
+        ("fd_cmkd", {"low_loss": "l1"}, "low_loss must be 'mse', 'log_mse' or 'none', got 'l1'"),
+        ("fd_cmkd", {"high_loss": "l1"}, "high_loss must be 'mse', 'log_mse' or 'none', got 'l1'"),
+        ("fd_cmkd", {"basis": "dst"}, "basis must be 'dft', .*, 'learned' or 'none', got 'dst'"),
+        (
+            *("fd_cmkd", {"basis": "learned", "soft_cutoff": True}),
+            "a soft cutoff needs the basis 'dft' or 'dct', got 'learned'",
+        ),
         ("logit", {"temperature": 0.0}, "method 'logit': temperature must be positive, got 0.0"),
     ],
 )
@@ -386,6 +413,103 @@ def test_the_reported_heads_are_the_trained_ones():
             heads[f"align_{band}"],
             method.heads({**params, "auxiliary": params["align"]}, student)[f"auxiliary_{band}"],
         )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"basis": "dct", "cutoff": 0.25},
+        {"basis": "haar", "normalize": "before"},
+        {"basis": "random", "basis_seed": 3, "low_loss": "log_mse"},
+        {"normalize": "rms", "high_loss": "mse"},
+        {"normalize": "none", "low_loss": "none"},
+    ],
+    ids=str,
+)
+def test_options_of_the_frequency_distances_reach_them(options):
+    method, params, student, teacher, known = set_up(
+        "fd_cmkd", {**options, "shared_heads": False}, student_width=TEACHER_WIDTH
+    )
+    terms = compiled(method.terms)(params, student, teacher, known)
+    expected = losses.frequency_distances(student.features, teacher.features, **options)
+    assert set(terms) == {*expected, "auxiliary"}
+    for band, value in expected.items():
+        np.testing.assert_allclose(terms[band], value, rtol=1e-5, err_msg=band)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"low_loss": "none"}, ("high", "align", "auxiliary")),
+        ({"high_loss": "none"}, ("low", "align", "auxiliary")),
+        ({"low_loss": "none", "high_loss": "none"}, ("align", "auxiliary")),
+        ({"basis": "none"}, ("feature", "align", "auxiliary")),
+        ({"basis": "none", "low_loss": "none", "shared_heads": False}, ("auxiliary",)),
+    ],
+    ids=str,
+)
+def test_a_band_without_a_loss_has_no_name_to_give_a_weight(options, names):
+    assert methods.make("fd_cmkd", **options).names == names
+
+
+def test_without_a_split_or_a_scale_the_features_are_matched_as_by_mse():
+    options = {"basis": "none", "normalize": "none"}
+    method, params, *batch = set_up("fd_cmkd", options)
+    plain, *_ = set_up("mse", {})
+    expected = plain.terms({"adapter": params["adapter"]}, *batch)["feature"]
+    actual = compiled(method.terms)(params, *batch)["feature"]
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_without_a_split_one_head_reads_the_whole_feature_of_each_model():
+    method, params, student, teacher, known = set_up(
+        "fd_cmkd", {"basis": "none", "pseudo_labels": False}, student_width=TEACHER_WIDTH
+    )
+    assert set(method.heads(params, student)) == {"align_feature", "auxiliary_feature"}
+    expected = 0.0
+    for model in (student, teacher):
+        head = params["align"]["feature"]
+        logits = oracles.head(head["kernel"], head["bias"], np.asarray(model.features))
+        expected += oracles.cross_entropy(logits, np.asarray(known.labels))
+    actual = compiled(method.terms)(params, student, teacher, known)["align"]
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_a_learned_split_is_one_span_for_both_models_trained_by_every_term():
+    method, params, *batch = set_up("fd_cmkd", {"basis": "learned"}, student_width=TEACHER_WIDTH)
+    assert params["basis"].shape == (TEACHER_WIDTH, 4)  # Bins 1 and 2 of the DFT.
+    student, teacher, _ = batch
+    terms = compiled(method.terms)(params, *batch)
+    expected = losses.frequency_distances(student.features, teacher.features, basis=params["basis"])
+    for band, value in expected.items():
+        np.testing.assert_allclose(terms[band], value, rtol=1e-5, err_msg=band)
+    for term, gradient in term_gradients(method, params, batch).items():
+        assert np.all(gradient["basis"] != 0), term
+
+
+@pytest.mark.parametrize("cutoff", [0.25, 0.5])
+@pytest.mark.parametrize("basis", ["dft", "dct"])
+def test_a_soft_cutoff_starts_at_the_given_one_and_is_trained_by_every_term(basis, cutoff):
+    options = {"basis": basis, "soft_cutoff": True, "cutoff": cutoff}
+    method, params, *batch = set_up("fd_cmkd", options, student_width=TEACHER_WIDTH)
+    student, teacher, _ = batch
+    terms = compiled(method.terms)(params, *batch)
+    expected = losses.frequency_distances(
+        *(student.features, teacher.features), basis=basis, cutoff=SoftCutoff(cutoff, 20.0)
+    )
+    for band, value in expected.items():
+        np.testing.assert_allclose(terms[band], value, rtol=1e-4, err_msg=band)
+    for term, gradient in term_gradients(method, params, batch).items():
+        assert all(value != 0 for value in gradient["cutoff"].values()), term
+
+
+@pytest.mark.parametrize("options", [{"basis": "learned"}, {"soft_cutoff": True}], ids=str)
+def test_training_the_split_leaves_the_start_of_everything_else_unchanged(options):
+    _, plain, *_ = set_up("fd_cmkd", {})
+    _, params, *_ = set_up("fd_cmkd", options)
+    assert len(params) == len(plain) + 1
+    for group, value in plain.items():
+        jax.tree.map(np.testing.assert_array_equal, params[group], value)
 
 
 def test_gradients_reach_the_teachers_outputs_for_the_step_to_stop():

@@ -1,8 +1,9 @@
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import pytest
 
-from fdcmkd_jax.tables import ConfigError, build, section, unknown
+from fdcmkd_jax.tables import ConfigError, build, check_choice, section, unknown
 
 
 def paint(color, size=1, context=None):
@@ -123,3 +124,10 @@ def test_a_section_builds_its_only_constructor():
 def test_an_unknown_key_of_a_section_names_the_section():
     with pytest.raises(ConfigError, match=r"unknown option of section 'wall': 'sise'.*mean 'size'"):
         section(paint, "wall", {"color": "red", "sise": 2})
+
+
+def test_a_listed_choice_passes_and_another_is_refused_with_those_listed():
+    choices = Literal["mean", "sum", "none"]
+    check_choice("reduction", "sum", choices)
+    with pytest.raises(ValueError, match=r"^reduction must be 'mean', 'sum' or 'none', got 'max'"):
+        check_choice("reduction", "max", choices)
