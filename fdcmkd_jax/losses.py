@@ -46,9 +46,29 @@ def standardize(
     axes = normalize_axes(axes, x.ndim)
     wide = at_least_float32(x)
     centred = wide - jnp.mean(wide, axis=axes, keepdims=True)
+    return centred / norm(centred, axes=axes, epsilon=epsilon)
+
+
+def norm(
+    x: Float[Array, "*shape"], *, axes: Sequence[int] = (-1,), epsilon: float = 1e-8
+) -> Float[Array, "*reduced"]:
+    """The L2 norm, bounded from below so that its gradient is finite at zero.
+
+    Args:
+        x: Any shape, at least float32.
+        axes: The axes over which the norm is taken; they stay, with length 1.
+        epsilon: Lower clamp.
+
+    Returns:
+        The shape of ``x`` with length 1 in ``axes``.
+
+    Example:
+        >>> norm(jnp.array([[3.0, 4.0]]))
+        Array([[5.]], dtype=float32)
+    """
     # The clamp sits under the root: sqrt has an infinite slope at zero, and inf * 0 is NaN.
-    squared = jnp.sum(jnp.square(centred), axis=axes, keepdims=True)
-    return centred / jnp.sqrt(jnp.maximum(squared, epsilon**2))
+    squared = jnp.sum(jnp.square(x), axis=tuple(axes), keepdims=True)
+    return jnp.sqrt(jnp.maximum(squared, epsilon**2))
 
 
 def signed_log(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -116,16 +116,12 @@ def resolve(config: ml_collections.ConfigDict) -> dict[str, Any]:
         "evaluate": evaluation.Options,
         "checkpoint": loop.CheckpointOptions,
     }
-    for name, table in (("method", methods.TABLE), ("task", tasks.TABLE)):
-        if plain[name]["name"] in table:
-            constructors[name] = table[plain[name]["name"]]
     for name, constructor in constructors.items():
         plain[name] = {**_defaults(constructor), **plain[name]}
+    plain["task"] = _filled("task", tasks.TABLE, plain["task"])
+    plain["method"] = _filled("method", methods.TABLE, plain["method"])
     for modality, options in plain["models"].items():
-        if options["name"] in models.TABLE:
-            filled = {**_defaults(models.TABLE[options["name"]]), **options}
-            filled.pop("axis_name", None)  # Not the config's to choose.
-            plain["models"][modality] = filled
+        plain["models"][modality] = _filled("model", models.TABLE, options)
     defaults = {"data_dir": "", **_defaults(pipeline.Options), **_defaults(View)}
     defaults.pop("seed")
     if plain["data"]["name"] in data.TABLE:
@@ -158,7 +154,7 @@ class Plan:
 def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
     """Builds everything a mistake could hide in, before anything is trained or written."""
     seed = settings["seed"]
-    method = methods.make(**settings["method"])
+    method = methods.make(**settings["method"], axis_name=AXIS)
     try:
         losses.check_weights(settings["weights"], ("task", *method.names))
     except ValueError as error:
@@ -249,6 +245,32 @@ def _check_named(path: str, options: Any) -> None:
     """Raises ConfigError unless a part of the config says by name what it describes."""
     if not isinstance(options, dict) or not isinstance(options.get("name"), str):
         raise ConfigError(f"{path} must hold a name and its options, got {options!r}.")
+
+
+def _filled(
+    kind: str, table: Mapping[str, Callable[..., Any]], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A named part of the config with its constructor's defaults; unchanged if it is unknown.
+
+    A method made of others holds their options by name under ``methods``: those are filled too.
+
+    Raises:
+        ConfigError: If it sets the mapped axis, which is the run's to choose.
+    """
+    name = options["name"]
+    if name not in table:
+        return dict(options)
+    defaults = _defaults(table[name])
+    defaults.pop("axis_name", None)
+    if "axis_name" in options:
+        raise unknown(f"option of {kind} {name!r}:", "axis_name", defaults)
+    filled = {**defaults, **options}
+    if kind == "method" and isinstance(filled.get("methods"), dict):
+        for part, given in filled["methods"].items():
+            if isinstance(given, dict) and "name" not in given:
+                complete = _filled(kind, table, {**given, "name": part})
+                filled["methods"][part] = {k: v for k, v in complete.items() if k != "name"}
+    return filled
 
 
 def _take(options: dict[str, Any], constructor: Callable[..., Any]) -> dict[str, Any]:
