@@ -25,6 +25,11 @@ CHOICES = [
 CHOICES += [("av_digits.py", "unlabelled,mismatched"), ("av_digits.py", "unlabelled,logit")]
 
 
+def joined(parts):
+    """A config section that joins methods."""
+    return {"name": "join", "methods": parts}
+
+
 @pytest.fixture
 def load(digits_dir):
     """Loads a config whose data are already prepared, reading no more of them than is needed."""
@@ -104,6 +109,26 @@ def test_presets_apply_in_turn():
     assert config.data.pairing == "mismatched"
 
 
+def test_the_options_of_joined_methods_are_filled_in(load):
+    config = load("av_digits.py", "join")
+    config.method = joined({"dist": {}, "logit": {"temperature": 2.0}, "mse": {}})
+    assert plan.resolve(config)["method"]["methods"] == {
+        "dist": {"temperature": 1.0},
+        "logit": {"temperature": 2.0},
+        "mse": {},
+    }
+
+
+def test_joining_keeps_the_default_methods_weights(plan_of, load):
+    default, weights = load().weights.to_dict(), load("av_digits.py", "join").weights.to_dict()
+    assert weights.pop("logit_divergence") == 1
+    assert weights == {"task" if k == "task" else f"fd_cmkd_{k}": v for k, v in default.items()}
+    assert set(plan_of("av_digits.py", "join").method.names) == {
+        *(name for name in weights if name != "task"),
+        "logit_divergence",
+    }
+
+
 def test_plain_config_is_the_design_docs_recipe(load):
     config = load()
     assert (config.optim.name, config.optim.momentum, config.optim.learning_rate) == (
@@ -171,6 +196,26 @@ def test_supervised_sees_only_the_labelled_pairs_for_as_many_steps(plan_of):
         ("models.audio", {}, "models.audio must hold a name and its options, got {}"),
         ("method.cutoff", "half", "method 'fd_cmkd': cutoff must be a number, got 'half'"),
         ("method.names", "x", "unknown option of method 'fd_cmkd': 'names'"),
+        ("method", {"name": "fdcmkd"}, "unknown method 'fdcmkd'; known: .* mean 'fd_cmkd'"),
+        ("method", {"name": "rkd", "axis_name": "i"}, "option of method 'rkd': 'axis_name'; known"),
+        ("models.audio.axis_name", "i", "option of model 'resnet_tiny': 'axis_name'; known: dtype"),
+        ("method", {"name": "join"}, "method 'join' needs the option 'methods'"),
+        ("method", joined({}), "method 'join' needs at least one method in methods"),
+        ("method", joined({"logit": 4}), "method 'join': methods.logit must hold options, got 4"),
+        ("method", joined({"logits": {}}), "^unknown method 'logits'; known: .* mean 'logit'"),
+        (
+            *("method", joined({"logit": {"temp": 4}})),
+            "^unknown option of method 'logit': 'temp'; known: temperature",
+        ),
+        (
+            *("method", joined({"logit": {"temperature": 0.0}})),
+            "^method 'logit': temperature must be positive, got 0.0",
+        ),
+        (
+            *("method", joined({"rkd": {"axis_name": "i"}})),
+            "^unknown option of method 'rkd': 'axis_name'; known: none",
+        ),
+        ("method", joined({"mse": {"name": "rkd"}}), "^unknown option of method 'mse': 'name'"),
         ("weights.low", float("inf"), "weights.low must be a finite number, .* got inf"),
         ("weights.low", float("nan"), "weights.low must be a finite number, .* got nan"),
         ("weights.low", "big", "weights.low must be a finite number, .* got 'big'"),

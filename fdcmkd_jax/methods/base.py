@@ -54,8 +54,11 @@ def dense(params: Params, x: Float[Array, "*lead D"]) -> Float[Array, "*lead E"]
     return x @ params["kernel"] + jnp.expand_dims(params["bias"], range(x.ndim - 1))
 
 
-def read(outputs: Outputs, stage: str) -> Float[Array, "N *rest D"]:
+def read(outputs: Outputs, stage: str) -> Any:
     """What a method compares: the features if ``stage`` is empty, else the map of that name.
+
+    Returns:
+        Shape ``[N, ..., D]``; abstract if the outputs are.
 
     Raises:
         ConfigError: If the model has no such map.

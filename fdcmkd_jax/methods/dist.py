@@ -59,8 +59,9 @@ def dist(temperature: float = 1.0, axis_name: str | None = None) -> Method:
         (mean_p, var_p, size), (mean_q, var_q, _) = (
             batch.moments(x, mask, axis_name) for x in (p, q)
         )
-        # The clamp sits under the root, as in losses.norm.
-        norms = jnp.sqrt(jnp.maximum(size * var_p, 1e-24) * jnp.maximum(size * var_q, 1e-24))
+        # The clamp sits under each root, as in losses.norm; that of the product would underflow.
+        norm_p, norm_q = (jnp.sqrt(jnp.maximum(size * x, 1e-24)) for x in (var_p, var_q))
+        norms = norm_p * norm_q
         return 1 - _example_mean(size * (p - mean_p) * (q - mean_q) / (norms + EPSILON))
 
     return Method(init=no_params, terms=terms, names=("inter", "intra"))
