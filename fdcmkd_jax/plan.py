@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 from jax.experimental import multihost_utils
 
-from fdcmkd_jax import data, evaluation, loop, losses, methods, models, optim, tasks
+from fdcmkd_jax import data, evaluation, loop, losses, methods, models, optim, state, tasks
 from fdcmkd_jax.data import augment, pipeline
 from fdcmkd_jax.data.pairing import View
 from fdcmkd_jax.step import AXIS, Devices
@@ -238,7 +239,36 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
             pipeline.steps_per_epoch(seen, batches)
         except ValueError as error:
             raise ConfigError(f"section 'data': {error}") from error
+    _check_method(plan)
     return plan
+
+
+def _check_method(plan: Plan) -> None:
+    """Starts the method on shapes alone: now, not once the teachers are trained.
+
+    Raises:
+        ConfigError: If it asks for something that a model does not return.
+    """
+    example = plan.teacher_view[0]
+    outputs = {}
+    for modality, model in plan.models.items():
+        x = jnp.asarray(example[modality])[None]
+        start = functools.partial(model.init, jax.random.key(0), train=False)
+        outputs[modality] = state.abstract_outputs(model, jax.eval_shape(start, x), x)
+    for direction in plan.directions:
+        student, teacher = outputs[direction.student], outputs[direction.teacher]
+        init = functools.partial(
+            plan.method.init,
+            student=student,
+            teacher=teacher,
+            num_classes=plan.harness.task.num_classes,
+        )
+        try:
+            jax.eval_shape(init, jax.random.key(0))
+        except ConfigError:
+            raise
+        except ValueError as error:
+            raise ConfigError(f"section 'method': {error}") from error
 
 
 def _check_named(path: str, options: Any) -> None:

@@ -394,6 +394,7 @@ def test_a_joined_method_starts_alike_whatever_it_is_joined_with():
         ("ofa", {"gamma": 0.5}, "gamma must be at least 1, got 0.5"),
         ("ofa", {"temperature": 0.0}, "temperature must be positive, got 0.0"),
         ("join", {"methods": {}}, "method 'join' needs at least one method"),
+        ("join", {"methods": {"logit": 4}}, "'join': methods.logit must hold options, got 4"),
     ],
 )
 def test_a_bad_value_is_refused_before_training(name, options, message):

@@ -66,8 +66,8 @@ def mlld(
         params: Params, student: Outputs, teacher: Outputs, targets: Targets
     ) -> dict[str, Array]:
         del params
-        logits = [at_least_float32(outputs.logits) for outputs in (student, teacher)]
-        found = [at(temperature, *logits, targets.mask) for temperature in temperatures]
+        s, t = (at_least_float32(outputs.logits) for outputs in (student, teacher))
+        found = [at(temperature, s, t, targets.mask) for temperature in temperatures]
         return {
             name: sum(values, start=jnp.zeros(())) / len(temperatures)
             for name, values in zip(names, zip(*found, strict=True), strict=True)
