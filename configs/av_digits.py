@@ -20,7 +20,7 @@ Presets follow a colon, several joined by commas (``configs/av_digits.py:unlabel
     dkd            the target class and the others apart, at temperature 4
     feat           FitNet's hint: stage 3's map through a regressor
     figkd          the logits' wavelet detail alone (details unconfirmed)
-    join           the default and `logit` at once
+    join           the method so far (the default, or a preset before this one) and `logit`
     mlld           predictions, classes and batch at temperatures 2 to 6
     ofa            a classifier on every stage, taught by the teacher's prediction
     pkd            channels standardised over the batch
@@ -140,10 +140,10 @@ def _auxiliary(config: ml_collections.ConfigDict) -> None:
 
 
 def _join(config: ml_collections.ConfigDict) -> None:
-    weights = {f"fd_cmkd_{name}": weight for name, weight in config.weights.items()}
-    del weights["fd_cmkd_task"]
-    options = {name: value for name, value in config.method.items() if name != "name"}
-    parts = {"fd_cmkd": options, "logit": {"temperature": 4.0}}
+    options = config.method.to_dict()
+    name = options.pop("name")
+    weights = {f"{name}_{term}": config.weights[term] for term in config.weights if term != "task"}
+    parts = {name: options, "logit": {"temperature": 4.0}}
     _method(config, {**weights, "logit_divergence": 1.0}, name="join", methods=parts)
 
 

@@ -139,6 +139,14 @@ def test_joining_keeps_the_default_methods_weights(plan_of, load):
     }
 
 
+def test_join_adds_to_the_preset_before_it(load):
+    config = load("av_digits.py", "rkd,join")
+    assert set(config.method.methods) == {"rkd", "logit"}
+    assert config.weights.to_dict() == dict(
+        task=1, rkd_distance=25, rkd_angle=50, logit_divergence=1
+    )
+
+
 def test_plain_config_is_the_design_docs_recipe(load):
     config = load()
     assert (config.optim.name, config.optim.momentum, config.optim.learning_rate) == (

@@ -71,6 +71,14 @@ def test_soft_divergence_and_the_logit_method(entry):
     assert_golden(entry, by_method, x["student_logits"])
 
 
+def test_soft_divergence_of_dense_logits():
+    x = given("kd_seg_T1")
+    student, teacher = x["student_logits_nhwk"], x["teacher_logits_nhwk"]
+    assert_golden(
+        "kd_seg_T1", lambda s: losses.soft_divergence(s, teacher, temperature=1.0), student
+    )
+
+
 def test_mean_squared_error():
     x = given("feat_mse")
     loss = losses.mean_squared_error

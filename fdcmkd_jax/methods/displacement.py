@@ -6,7 +6,7 @@ from jaxtyping import Array
 from fdcmkd_jax import losses
 from fdcmkd_jax.methods import batch
 from fdcmkd_jax.methods.base import Method, adapt, adapter_only, pool
-from fdcmkd_jax.types import Outputs, Params, Targets
+from fdcmkd_jax.types import Outputs, Params, Targets, at_least_float32
 
 
 def displacement(temperature: float = 1.0, axis_name: str | None = None) -> Method:
@@ -36,7 +36,7 @@ def displacement(temperature: float = 1.0, axis_name: str | None = None) -> Meth
     losses.check_temperature(temperature)
 
     def displacements(features: Array) -> Array:
-        own = pool(features)
+        own = pool(at_least_float32(features))
         return batch.gather(own, axis_name)[None] - own[:, None]
 
     def terms(
