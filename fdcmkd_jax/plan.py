@@ -13,12 +13,14 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 from jax.experimental import multihost_utils
+from jaxtyping import Array
 
 from fdcmkd_jax import data, evaluation, loop, losses, methods, models, optim, state, tasks
 from fdcmkd_jax.data import augment, pipeline
 from fdcmkd_jax.data.pairing import View
 from fdcmkd_jax.step import AXIS, Devices
 from fdcmkd_jax.tables import ConfigError, section, unknown
+from fdcmkd_jax.types import Params
 
 SECTIONS = (
     "seed",
@@ -253,22 +255,20 @@ def _check_method(plan: Plan) -> None:
     outputs = {}
     for modality, model in plan.models.items():
         x = jnp.asarray(example[modality])[None]
-        start = functools.partial(model.init, jax.random.key(0), train=False)
-        outputs[modality] = state.abstract_outputs(model, jax.eval_shape(start, x), x)
-    for direction in plan.directions:
-        student, teacher = outputs[direction.student], outputs[direction.teacher]
-        init = functools.partial(
-            plan.method.init,
-            student=student,
-            teacher=teacher,
-            num_classes=plan.harness.task.num_classes,
-        )
-        try:
-            jax.eval_shape(init, jax.random.key(0))
-        except ConfigError:
-            raise
-        except ValueError as error:
-            raise ConfigError(f"section 'method': {error}") from error
+        init = functools.partial(model.init, jax.random.key(0), train=False)
+        outputs[modality] = state.abstract_outputs(model, jax.eval_shape(init, x), x)
+
+    def start(key: Array) -> list[Params]:
+        pairs = [(outputs[each.student], outputs[each.teacher]) for each in plan.directions]
+        classes = plan.harness.task.num_classes
+        return [plan.method.init(key, *pair, classes) for pair in pairs]
+
+    try:
+        jax.eval_shape(start, jax.random.key(0))
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"section 'method': {error}") from error
 
 
 def _check_named(path: str, options: Any) -> None:
