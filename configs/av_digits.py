@@ -12,6 +12,20 @@ Presets follow a colon, several joined by commas (``configs/av_digits.py:unlabel
     none           no teacher
     logit          Hinton's distillation at temperature 4
     mse            plain feature distillation
+    afd            attention from the teacher's stages to the student's, and `logit` by 0.9
+    contrastive    InfoNCE between student and teacher
+    decouple       features' direction and length apart
+    displacement   differences between the batch's features
+    dist           correlation of predictions, between classes and within each
+    dkd            the target class and the others apart, at temperature 4
+    feat           FitNet's hint: stage 3's map through a regressor
+    figkd          the logits' wavelet detail alone (details unconfirmed)
+    join           the method so far (the default, or a preset before this one) and `logit`
+    mlld           predictions, classes and batch at temperatures 2 to 6
+    ofa            a classifier on every stage, taught by the teacher's prediction
+    pkd            channels standardised over the batch
+    rkd            distances and angles between the batch's features
+    similarity     the batch's table of similarities
     auxiliary      the auxiliary heads alone, no teacher
     weight_1       both frequency weights 1
     unsplit        no frequency split: the whole feature matched, classified by one head for two
@@ -143,20 +157,59 @@ def _unsplit(config: ml_collections.ConfigDict) -> None:
     _method(config, weights, name="fd_cmkd", basis="none")
 
 
+def _join(config: ml_collections.ConfigDict) -> None:
+    options = config.method.to_dict()
+    name = options.pop("name")
+    weights = {f"{name}_{term}": config.weights[term] for term in config.weights if term != "task"}
+    parts = {name: options, "logit": {"temperature": 4.0}}
+    _method(config, {**weights, "logit_divergence": 1.0}, name="join", methods=parts)
+
+
+def _afd(config: ml_collections.ConfigDict) -> None:
+    weights = {"afd_attention": 200.0, "logit_divergence": 0.9}
+    parts: dict[str, dict] = {"afd": {"size": 128}, "logit": {"temperature": 4.0}}
+    _method(config, weights, name="join", methods=parts)
+
+
+def _preset(
+    weights: dict[str, float], **method: object
+) -> Callable[[ml_collections.ConfigDict], None]:
+    """A preset that replaces the method and its weights, and nothing else."""
+    return lambda config: _method(config, weights, **method)
+
+
 def _pairing(name: str) -> Callable[[ml_collections.ConfigDict], None]:
     return lambda config: config.data.update(pairing=name)
 
 
 PRESETS = {
+    "afd": _afd,
     "authors_code": _authors_code,
     "auxiliary": _auxiliary,
-    "logit": lambda config: _method(config, {"divergence": 1.0}, name="logit", temperature=4.0),
+    "contrastive": _preset({"contrast": 1.0}, name="contrastive", targets="hard", temperature=0.07),
+    "decouple": _preset({"angle": 1.0, "length": 1.0}, name="decouple"),
+    "displacement": _preset({"displacement": 1.0}, name="displacement", temperature=1.0),
+    "dist": _preset({"inter": 1.0, "intra": 1.0}, name="dist", temperature=1.0),
+    "dkd": _preset({"target": 1.0, "other": 8.0}, name="dkd", temperature=4.0),
+    "feat": _preset({"feature": 100.0}, name="feat", stage="stage3", regressor=True),
+    "figkd": _preset({"detail": 1.0}, name="figkd"),
+    "join": _join,
+    "logit": _preset({"divergence": 1.0}, name="logit", temperature=4.0),
     "mismatched": _pairing("mismatched"),
-    "mse": lambda config: _method(config, {"feature": 1.0}, name="mse"),
-    "none": lambda config: _method(config, {}, name="none"),
+    "mlld": _preset(
+        {"instance": 1.0, "class": 1.0, "batch": 1.0},
+        name="mlld",
+        temperatures=(2.0, 3.0, 4.0, 5.0, 6.0),
+    ),
+    "mse": _preset({"feature": 1.0}, name="mse"),
+    "none": _preset({}, name="none"),
+    "ofa": _preset({"logits": 1.0, "stages": 1.0}, name="ofa", gamma=1.0, temperature=1.0),
     "paper": _paper,
+    "pkd": _preset({"feature": 1.0}, name="pkd", stage=""),
     "relabelled": _pairing("relabelled"),
+    "rkd": _preset({"distance": 25.0, "angle": 50.0}, name="rkd"),
     "shuffled": _pairing("shuffled"),
+    "similarity": _preset({"similarity": 3000.0}, name="similarity", stage=""),
     "supervised": _supervised,
     "unlabelled": _unlabelled,
     "unsplit": _unsplit,

@@ -49,7 +49,29 @@ def standardize(
     """
     axes = normalize_axes(axes, x.ndim)
     centred = _centre(x, axes)
-    return centred / _norm(centred, axes, epsilon)
+    return centred / norm(centred, axes=axes, epsilon=epsilon)
+
+
+def norm(
+    x: Float[Array, "*shape"], *, axes: Sequence[int] = (-1,), epsilon: float = 1e-8
+) -> Float[Array, "*reduced"]:
+    """The L2 norm, bounded from below so that its gradient is finite at zero.
+
+    Args:
+        x: Any shape, at least float32.
+        axes: The axes over which the norm is taken; they stay, with length 1.
+        epsilon: Lower clamp.
+
+    Returns:
+        The shape of ``x`` with length 1 in ``axes``.
+
+    Example:
+        >>> norm(jnp.array([[3.0, 4.0]]))
+        Array([[5.]], dtype=float32)
+    """
+    # The clamp sits under the root: sqrt has an infinite slope at zero, and inf * 0 is NaN.
+    squared = jnp.sum(jnp.square(x), axis=tuple(axes), keepdims=True)
+    return jnp.sqrt(jnp.maximum(squared, epsilon**2))
 
 
 def signed_log(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -321,8 +343,9 @@ def _on_one_scale(
         return bands
     if normalize == "before":
         # A split is linear, so the bands of the standardised signal are the bands over its norm.
-        norm = _norm(_centre(functools.reduce(jnp.add, bands.values()), axes), axes, epsilon)
-        return {name: _centre(band, axes) / norm for name, band in bands.items()}
+        whole = _centre(functools.reduce(jnp.add, bands.values()), axes)
+        length = norm(whole, axes=axes, epsilon=epsilon)
+        return {name: _centre(band, axes) / length for name, band in bands.items()}
     unit = {name: standardize(band, axes=axes, epsilon=epsilon) for name, band in bands.items()}
     if normalize == "band":
         return unit
@@ -389,11 +412,3 @@ def _example_mean(x: Float[Array, "N *rest"]) -> Float[Array, " N"]:
 def _centre(x: Float[Array, "*shape"], axes: tuple[int, ...]) -> Float[Array, "*shape"]:
     wide = at_least_float32(x)
     return wide - jnp.mean(wide, axis=axes, keepdims=True)
-
-
-def _norm(
-    x: Float[Array, "*shape"], axes: tuple[int, ...], epsilon: float
-) -> Float[Array, "*shape_with_ones"]:
-    # The clamp sits under the root: sqrt has an infinite slope at zero, and inf * 0 is NaN.
-    squared = jnp.sum(jnp.square(x), axis=axes, keepdims=True)
-    return jnp.sqrt(jnp.maximum(squared, epsilon**2))

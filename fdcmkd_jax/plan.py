@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 from jax.experimental import multihost_utils
+from jaxtyping import Array
 
-from fdcmkd_jax import data, evaluation, loop, losses, methods, models, optim, tasks
+from fdcmkd_jax import data, evaluation, loop, losses, methods, models, optim, state, tasks
 from fdcmkd_jax.data import augment, pipeline
 from fdcmkd_jax.data.pairing import View
 from fdcmkd_jax.step import AXIS, Devices
 from fdcmkd_jax.tables import ConfigError, section, unknown
+from fdcmkd_jax.types import Params
 
 SECTIONS = (
     "seed",
@@ -116,16 +119,12 @@ def resolve(config: ml_collections.ConfigDict) -> dict[str, Any]:
         "evaluate": evaluation.Options,
         "checkpoint": loop.CheckpointOptions,
     }
-    for name, table in (("method", methods.TABLE), ("task", tasks.TABLE)):
-        if plain[name]["name"] in table:
-            constructors[name] = table[plain[name]["name"]]
     for name, constructor in constructors.items():
         plain[name] = {**_defaults(constructor), **plain[name]}
+    plain["task"] = _filled("task", tasks.TABLE, plain["task"])
+    plain["method"] = _filled("method", methods.TABLE, plain["method"])
     for modality, options in plain["models"].items():
-        if options["name"] in models.TABLE:
-            filled = {**_defaults(models.TABLE[options["name"]]), **options}
-            filled.pop("axis_name", None)  # Not the config's to choose.
-            plain["models"][modality] = filled
+        plain["models"][modality] = _filled("model", models.TABLE, options)
     defaults = {"data_dir": "", **_defaults(pipeline.Options), **_defaults(View)}
     defaults.pop("seed")
     if plain["data"]["name"] in data.TABLE:
@@ -164,7 +163,7 @@ class Plan:
 def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
     """Builds everything a mistake could hide in, before anything is trained or written."""
     seed = settings["seed"]
-    method = methods.make(**settings["method"])
+    method = methods.make(**settings["method"], axis_name=AXIS)
     try:
         losses.check_weights(settings["weights"], ("task", *method.names))
     except ValueError as error:
@@ -252,13 +251,66 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
             pipeline.steps_per_epoch(seen, batches)
         except ValueError as error:
             raise ConfigError(f"section 'data': {error}") from error
+    _check_method(plan)
     return plan
+
+
+def _check_method(plan: Plan) -> None:
+    """Starts the method on shapes alone: now, not once the teachers are trained.
+
+    Raises:
+        ConfigError: If it asks for something that a model does not return.
+    """
+    example = plan.teacher_view[0]
+    outputs = {}
+    for modality, model in plan.models.items():
+        x = jnp.asarray(example[modality])[None]
+        init = functools.partial(model.init, jax.random.key(0), train=False)
+        outputs[modality] = state.abstract_outputs(model, jax.eval_shape(init, x), x)
+
+    def start(key: Array) -> list[Params]:
+        pairs = [(outputs[each.student], outputs[each.teacher]) for each in plan.directions]
+        classes = plan.harness.task.num_classes
+        return [plan.method.init(key, *pair, classes) for pair in pairs]
+
+    try:
+        jax.eval_shape(start, jax.random.key(0))
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"section 'method': {error}") from error
 
 
 def _check_named(path: str, options: Any) -> None:
     """Raises ConfigError unless a part of the config says by name what it describes."""
     if not isinstance(options, dict) or not isinstance(options.get("name"), str):
         raise ConfigError(f"{path} must hold a name and its options, got {options!r}.")
+
+
+def _filled(
+    kind: str, table: Mapping[str, Callable[..., Any]], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A named part of the config with its constructor's defaults; unchanged if it is unknown.
+
+    A method made of others holds their options by name under ``methods``: those are filled too.
+
+    Raises:
+        ConfigError: If it sets the mapped axis, which is the run's to choose.
+    """
+    name = options["name"]
+    if name not in table:
+        return dict(options)
+    defaults = _defaults(table[name])
+    defaults.pop("axis_name", None)
+    if "axis_name" in options:
+        raise unknown(f"option of {kind} {name!r}:", "axis_name", defaults)
+    filled = {**defaults, **options}
+    if kind == "method" and isinstance(filled.get("methods"), dict):
+        for part, given in filled["methods"].items():
+            if isinstance(given, dict) and "name" not in given:
+                complete = _filled(kind, table, {**given, "name": part})
+                filled["methods"][part] = {k: v for k, v in complete.items() if k != "name"}
+    return filled
 
 
 def _take(options: dict[str, Any], constructor: Callable[..., Any]) -> dict[str, Any]:

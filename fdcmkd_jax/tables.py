@@ -91,6 +91,8 @@ def build(
         _check_type(f"{kind} {name!r}: {key}", value, parameters[key].annotation)
     try:
         return table[name](**options, **supplied)
+    except ConfigError:
+        raise  # Of a part, which says all there is to say.
     except ValueError as error:
         raise ConfigError(f"{kind} {name!r}: {error}") from error
 

@@ -25,6 +25,11 @@ CHOICES = [
 CHOICES += [("av_digits.py", "unlabelled,mismatched"), ("av_digits.py", "unlabelled,logit")]
 
 
+def joined(parts):
+    """A config section that joins methods."""
+    return {"name": "join", "methods": parts}
+
+
 @pytest.fixture
 def load(digits_dir):
     """Loads a config whose data are already prepared, reading no more of them than is needed."""
@@ -89,7 +94,9 @@ def test_every_preset_is_described_and_every_described_preset_exists():
 
 
 def test_an_unknown_preset_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"unknown preset 'papr'; known: authors_code, .*, paper"):
+    with pytest.raises(
+        ValueError, match=r"unknown preset 'papr'; known: afd, authors_code, .*, paper"
+    ):
         DIGITS["get_config"]("unlabelled,papr")
 
 
@@ -102,6 +109,42 @@ def test_presets_apply_in_turn():
     config = DIGITS["get_config"]("paper,weight_1,mismatched")
     assert config.method.auxiliary_heads is False
     assert config.data.pairing == "mismatched"
+
+
+def test_the_options_of_joined_methods_are_filled_in(load):
+    config = load("av_digits.py", "join")
+    config.method = joined({"dist": {}, "logit": {"temperature": 2.0}, "mse": {}})
+    assert plan.resolve(config)["method"]["methods"] == {
+        "dist": {"temperature": 1.0},
+        "logit": {"temperature": 2.0},
+        "mse": {},
+    }
+
+
+def test_a_stage_the_models_lack_is_named_before_anything_is_trained(load, tmp_path):
+    config = load("av_digits.py", "feat")
+    config.method.stage = "stage9"
+    with pytest.raises(ConfigError, match=r"^unknown stage 'stage9'; known: stage1, stage2, "):
+        experiment.run(config, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_joining_keeps_the_default_methods_weights(plan_of, load):
+    default, weights = load().weights.to_dict(), load("av_digits.py", "join").weights.to_dict()
+    assert weights.pop("logit_divergence") == 1
+    assert weights == {"task" if k == "task" else f"fd_cmkd_{k}": v for k, v in default.items()}
+    assert set(plan_of("av_digits.py", "join").method.names) == {
+        *(name for name in weights if name != "task"),
+        "logit_divergence",
+    }
+
+
+def test_join_adds_to_the_preset_before_it(load):
+    config = load("av_digits.py", "rkd,join")
+    assert set(config.method.methods) == {"rkd", "logit"}
+    assert config.weights.to_dict() == dict(
+        task=1, rkd_distance=25, rkd_angle=50, logit_divergence=1
+    )
 
 
 def test_plain_config_is_the_design_docs_recipe(load):
@@ -171,6 +214,25 @@ def test_supervised_sees_only_the_labelled_pairs_for_as_many_steps(plan_of):
         ("models.audio", {}, "models.audio must hold a name and its options, got {}"),
         ("method.cutoff", "half", "method 'fd_cmkd': cutoff must be a number, got 'half'"),
         ("method.names", "x", "unknown option of method 'fd_cmkd': 'names'"),
+        ("method", {"name": "fdcmkd"}, "unknown method 'fdcmkd'; known: .* mean 'fd_cmkd'"),
+        ("method", {"name": "rkd", "axis_name": "i"}, "option of method 'rkd': 'axis_name'; known"),
+        ("models.audio.axis_name", "i", "option of model 'resnet_tiny': 'axis_name'; known: dtype"),
+        ("method", {"name": "join"}, "method 'join' needs the option 'methods'"),
+        ("method", joined({}), "method 'join' needs at least one method in methods"),
+        ("method", joined({"logits": {}}), "^unknown method 'logits'; known: .* mean 'logit'"),
+        (
+            *("method", joined({"logit": {"temp": 4}})),
+            "^unknown option of method 'logit': 'temp'; known: temperature",
+        ),
+        (
+            *("method", joined({"logit": {"temperature": 0.0}})),
+            "^method 'logit': temperature must be positive, got 0.0",
+        ),
+        (
+            *("method", joined({"rkd": {"axis_name": "i"}})),
+            "^unknown option of method 'rkd': 'axis_name'; known: none",
+        ),
+        ("method", joined({"mse": {"name": "rkd"}}), "^unknown option of method 'mse': 'name'"),
         ("weights.low", float("inf"), "weights.low must be a finite number, .* got inf"),
         ("weights.low", float("nan"), "weights.low must be a finite number, .* got nan"),
         ("weights.low", "big", "weights.low must be a finite number, .* got 'big'"),

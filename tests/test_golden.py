@@ -28,21 +28,23 @@ def assert_golden(entry, loss, student):
     np.testing.assert_allclose(gradient, GOLDEN[entry]["grad_student"], rtol=1e-4, atol=1e-6)
 
 
-def outputs(*, features=None, logits=None):
-    """A model's outputs of which only one part matters; the other is zeros of a fitting shape."""
-    some = features if logits is None else logits
+def outputs(*, features=None, logits=None, maps=None):
+    """A model's outputs of which only one part matters; others are zeros of a fitting shape."""
+    maps = maps or {}
+    some = next(x for x in (logits, features, *maps.values()) if x is not None)
     return Outputs(
         logits=jnp.zeros((len(some), NUM_CLASSES)) if logits is None else logits,
         features=jnp.zeros((len(some), 4)) if features is None else features,
+        maps=maps,
     )
 
 
-def targets(size, labels=None):
+def targets(size, labels=None, num_classes=NUM_CLASSES):
     return Targets(
         labels=jnp.zeros(size, jnp.int32) if labels is None else labels,
         labelled=jnp.ones(size, bool),
         mask=jnp.ones(size, bool),
-        num_classes=NUM_CLASSES,
+        num_classes=num_classes,
         label_loss=losses.cross_entropy,
     )
 
@@ -67,6 +69,14 @@ def test_soft_divergence_and_the_logit_method(entry):
 
     assert_golden(entry, by_function, x["student_logits"])
     assert_golden(entry, by_method, x["student_logits"])
+
+
+def test_soft_divergence_of_dense_logits():
+    x = given("kd_seg_T1")
+    student, teacher = x["student_logits_nhwk"], x["teacher_logits_nhwk"]
+    assert_golden(
+        "kd_seg_T1", lambda s: losses.soft_divergence(s, teacher, temperature=1.0), student
+    )
 
 
 def test_mean_squared_error():
@@ -128,3 +138,125 @@ def test_the_shared_heads_of_fd_cmkd():
         return method.terms(params, outputs(features=student), teacher, known)["align"]
 
     assert_golden("fdcmkd_align", loss, x["student_feat"])
+
+
+# Which part of the outputs a method reads, how the entry calls it, and how to wrap it.
+PARTS = {
+    "logits": ("logits", lambda x: outputs(logits=x)),
+    "features": ("feat", lambda x: outputs(features=x)),
+    "map": ("map_nhwc", lambda x: outputs(maps={"stage1": x})),
+}
+RELATED = {"inter": 1.0, "intra": 1.0}
+THIRDS = {"instance": 1 / 3, "class": 1 / (3 * 4), "batch": 1 / (3 * 2)}  # 4 classes, 2 rows
+FIGKD = "figkd_haar_detail_UNCONFIRMED"
+
+
+@pytest.mark.parametrize(
+    ("entry", "part", "name", "options", "weights"),
+    [
+        ("dist_tau1", "logits", "dist", {}, RELATED),
+        ("dist_tau4", "logits", "dist", {"temperature": 4.0}, RELATED),
+        ("dkd", "logits", "dkd", {}, {"target": 1.0, "other": 8.0}),
+        (
+            *("dkd_imagenet_setting", "logits", "dkd"),
+            {"temperature": 1.0},
+            {"target": 1.0, "other": 0.5},
+        ),
+        ("feat_mse_map", "map", "feat", {"stage": "stage1"}, {"feature": 1.0}),
+        ("feat_mse", "features", "feat", {}, {"feature": 1.0}),
+        (FIGKD, "logits", "figkd", {}, {"detail": 1.0}),
+        (
+            *("mlld_single_T", "logits", "mlld"),
+            {"temperatures": [4.0]},
+            {"instance": 1.0, "class": 1.0, "batch": 1.0},
+        ),
+        ("mlld_mst_variant", "logits", "mlld", {}, THIRDS),
+        ("ofa_gamma1p0", "logits", "ofa", {}, {"logits": 1.0, "stages": 0.0}),
+        ("ofa_gamma1p5", "logits", "ofa", {"gamma": 1.5}, {"logits": 1.0, "stages": 0.0}),
+        ("pkd_map", "map", "pkd", {"stage": "stage1"}, {"feature": 1.0}),
+        ("pkd_vector", "features", "pkd", {}, {"feature": 1.0}),
+        ("rkd", "features", "rkd", {}, {"distance": 25.0, "angle": 50.0}),
+    ],
+)
+def test_a_methods_weighted_terms(entry, part, name, options, weights):
+    x = given(entry)
+    suffix, wrap = PARTS[part]
+    student, teacher = x[f"student_{suffix}"], wrap(x[f"teacher_{suffix}"])
+    known = targets(len(student), x.get("labels"), student.shape[-1])
+    method = methods.make(name, **options)
+    # Widths are equal and stages play no part: what trainables there are stay empty.
+    params = {"adapter": {}} if part != "logits" else {}
+    assert_golden(
+        entry,
+        lambda s: losses.combine(method.terms(params, wrap(s), teacher, known), weights),
+        student,
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "name", "part_of"),
+    [
+        ("dist_tau1", "dist", {"inter": "inter", "intra": "intra"}),
+        ("dkd", "dkd", {"target": "tckd", "other": "nckd"}),
+        ("rkd", "rkd", {"distance": "distance", "angle": "angle"}),
+    ],
+)
+def test_each_term_of_a_method(entry, name, part_of):
+    x = given(entry)
+    suffix, wrap = PARTS["features" if name == "rkd" else "logits"]
+    student, teacher = x[f"student_{suffix}"], x[f"teacher_{suffix}"]
+    known = targets(len(student), x.get("labels"), student.shape[-1])
+    terms = jax.jit(methods.make(name).terms)({}, wrap(student), wrap(teacher), known)
+    for term, part in part_of.items():
+        expected = GOLDEN[entry]["parts"][part]
+        np.testing.assert_allclose(jnp.mean(terms[term]), expected, rtol=1e-5)
+
+
+def test_the_parts_of_mlld_at_one_temperature():
+    x = given("mlld_single_T")
+    student, teacher = (outputs(logits=x[f"{who}_logits"]) for who in ("student", "teacher"))
+    terms = methods.make("mlld", temperatures=[4.0]).terms({}, student, teacher, targets(2))
+    for term, part in (("instance", "kd"), ("class", "cc"), ("batch", "bc")):
+        # Printed to 8 decimals, of which the smallest part has 5 that say something.
+        expected = GOLDEN["mlld_single_T"]["parts"][part]
+        np.testing.assert_allclose(jnp.mean(terms[term]), expected, rtol=1e-5, atol=1e-8)
+
+
+def test_afd():
+    inputs = GOLDEN["afd"]["inputs"]
+
+    def maps(owner):
+        found = enumerate(inputs[f"{owner}_maps_nhwc"], 1)
+        return {f"stage{index}": jnp.asarray(x) for index, x in found}
+
+    def linear(pair):
+        kernel, bias = map(jnp.asarray, pair)
+        norm = {"scale": jnp.ones(bias.shape), "bias": jnp.zeros(bias.shape)}
+        return {"dense": {"kernel": kernel, "bias": bias}, "norm": norm}
+
+    def linears(name):
+        return {f"stage{index}": linear(pair) for index, pair in enumerate(inputs[name], 1)}
+
+    params = {
+        "keys": linears("key_linear_in_out"),
+        "queries": linears("query_linear_in_out"),
+        "bilinear": linear(inputs["bilinear_in_out"]),
+        "student_position": jnp.asarray(inputs["p_s"]),
+        "teacher_position": jnp.asarray(inputs["p_t"]),
+    }
+    student, teacher = maps("student"), outputs(maps=maps("teacher"))
+    size = len(student["stage1"])
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(student):
+        terms = methods.make("afd", size=2).terms(
+            params, outputs(maps=student), teacher, targets(size)
+        )
+        return jnp.mean(terms["attention"])
+
+    value, gradients = loss(student)
+    np.testing.assert_allclose(value, GOLDEN["afd"]["loss"], rtol=1e-5)
+    expected = GOLDEN["afd"]["outputs"]["grad_student_maps"]
+    for gradient, numbers in zip(gradients.values(), expected, strict=True):
+        np.testing.assert_allclose(gradient, np.asarray(numbers), rtol=1e-4, atol=1e-6)

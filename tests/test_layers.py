@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 
 # A module imports from rows above its own, or from its own folder.
 ROWS = [
-    {"types", "tables"},
+    {"types", "tables", "initializers"},
     {"frequency"},
     {"losses"},
     {"metrics"},

@@ -1,5 +1,6 @@
 import functools
 import inspect
+import json
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +17,24 @@ from fdcmkd_jax.types import Outputs, Targets
 
 N, K, STUDENT_WIDTH, TEACHER_WIDTH = 4, 3, 12, 8
 HIDDEN = np.array([False, True, False, True])
+PADDED = np.array([True, True, True, False])  # Two devices hold unequal shares of it.
+
+# Shapes by stage without N: the two models' maps differ in number, size and width.
+MAPS = [
+    {"stage1": (5, 4, 6), "stage2": (3, 2, 5)},
+    {"stage1": (4, 4, 7), "stage2": (2, 2, 5), "stage3": (1, 1, 8)},
+]
 
 # Every method as it comes, and those whose options change its terms.
-CASES = [(name, {}) for name in methods.names()] + [
+CASES = [(name, {}) for name in methods.names() if name != "join"] + [
+    ("join", {"methods": {"fd_cmkd": {"cutoff": 0.25}, "mse": {}, "rkd": {}}}),
+    ("contrastive", {"targets": "smoothed"}),
+    ("contrastive", {"targets": "low_band"}),
+    ("feat", {"stage": "stage1"}),
+    ("feat", {"regressor": False}),
+    ("ofa", {"gamma": 1.5}),
+    ("pkd", {"stage": "stage1"}),
+    ("similarity", {"stage": "stage2"}),
     ("fd_cmkd", {"cutoff": 0.25, "reduction": "sum", "pseudo_labels": False}),
     ("fd_cmkd", {"shared_heads": False}),
     ("fd_cmkd", {"auxiliary_heads": False}),
@@ -31,7 +47,10 @@ CASES = [(name, {}) for name in methods.names()] + [
 each_case = pytest.mark.parametrize(
     ("name", "options"),
     CASES,
-    ids=["-".join([name, *(f"{k}={v}" for k, v in options.items())]) for name, options in CASES],
+    ids=[
+        "-".join([name, *(f"{k}={v}" for k, v in options.items() if k != "methods")])
+        for name, options in CASES
+    ],
 )
 
 
@@ -40,15 +59,18 @@ def outputs(seed, width, *, rest=()):
     return Outputs(
         logits=jnp.asarray(rng.normal(size=(N, K)), jnp.float32),
         features=jnp.asarray(rng.normal(size=(N, *rest, width)), jnp.float32),
-        maps={"stage1": jnp.asarray(rng.normal(size=(N, 4, 4, 6)), jnp.float32)},
+        maps={
+            stage: jnp.asarray(rng.normal(size=(N, *shape)), jnp.float32)
+            for stage, shape in MAPS[seed].items()
+        },
     )
 
 
-def targets(labels=(0, 1, 2, 1), hidden=HIDDEN):
+def targets(labels=(0, 1, 2, 1), hidden=HIDDEN, mask=(True,) * N):
     return Targets(
         labels=jnp.asarray(labels, jnp.int32),
         labelled=jnp.asarray(~hidden),
-        mask=jnp.ones(N, bool),
+        mask=jnp.asarray(mask),
         num_classes=K,
         label_loss=losses.cross_entropy,
     )
@@ -60,12 +82,12 @@ def abstract(tree):
 
 def set_up(name, options, *, student_width=STUDENT_WIDTH):
     """A method with its parameters, a student and a teacher of another width, and targets."""
-    return _set_up(name, tuple(options.items()), student_width)
+    return _set_up(name, json.dumps(options), student_width)
 
 
 @functools.cache
 def _set_up(name, options, student_width):
-    method = methods.make(name, **dict(options))
+    method = methods.make(name, **json.loads(options))
     student, teacher = outputs(0, student_width), outputs(1, TEACHER_WIDTH)
     params = method.init(jax.random.key(0), student, teacher, K)
     return method, params, student, teacher, targets()
@@ -145,6 +167,88 @@ def test_gradients_of_every_term_are_finite_for_any_outputs_and_for_zeros(name, 
 
 
 @each_case
+def test_gradients_are_finite_where_student_and_teacher_agree(name, options):
+    method = methods.make(name, **options)
+    student = outputs(0, STUDENT_WIDTH)
+    params = method.init(jax.random.key(0), student, student, K)
+
+    @jax.jit
+    @jax.grad
+    def gradients(student, teacher):
+        terms = method.terms(params, student, teacher, targets())
+        return sum((jnp.sum(term) for term in terms.values()), start=jnp.zeros(()))
+
+    for gradient in jax.tree.leaves(gradients(student, student)):
+        assert np.isfinite(gradient).all()
+
+
+@each_case
+def test_padding_changes_no_other_example_and_gets_no_gradient(name, options):
+    method, params, student, teacher, _ = set_up(name, options)
+    padded = targets(mask=PADDED)
+
+    @jax.jit
+    def values_and_gradients(student, teacher):
+        def total(student):
+            terms = method.terms(params, student, teacher, padded)
+            kept = {name: jnp.where(PADDED, term, 0) for name, term in terms.items()}
+            return sum((jnp.sum(x) for x in kept.values()), start=jnp.zeros(())), kept
+
+        return jax.value_and_grad(total, has_aux=True)(student)
+
+    (_, before), gradients = values_and_gradients(student, teacher)
+    other = jax.tree.map(lambda x: x.at[~PADDED].multiply(30), (student, teacher))
+    (_, after), _ = values_and_gradients(*other)
+    for term in method.names:
+        np.testing.assert_allclose(before[term], after[term], rtol=1e-5, atol=1e-7, err_msg=term)
+    for gradient in jax.tree.leaves(gradients):
+        np.testing.assert_array_equal(gradient[~PADDED], np.zeros(gradient[~PADDED].shape))
+
+
+@each_case
+def test_two_devices_with_uneven_padding_give_the_loss_and_gradients_of_one(name, options):
+    _, params, student, teacher, _ = set_up(name, options)
+    batch = (student, teacher, targets(mask=PADDED))
+
+    def step(axis_name, params, student, teacher, known):
+        method = methods.make(name, axis_name=axis_name, **options)
+
+        def everywhere(x):
+            return jax.lax.psum(x, axis_name) if axis_name else x
+
+        def losses_and_total(params, student):
+            terms = method.terms(params, student, teacher, known)
+            count = everywhere(jnp.sum(known.mask))
+            means = {
+                term: jnp.sum(jnp.where(known.mask, value, 0)) / count
+                for term, value in terms.items()
+            }
+            # Weights that differ, so that no two terms' errors cancel.
+            weighted = (weight * means[term] for weight, term in enumerate(method.names, 1))
+            return sum(weighted, start=jnp.zeros(())), means
+
+        by_both = jax.grad(losses_and_total, (0, 1), has_aux=True)
+        (by_params, by_student), means = by_both(params, student)
+        return everywhere((by_params, means)), by_student
+
+    (by_params, means), by_student = jax.jit(functools.partial(step, None))(params, *batch)
+    mapped = jax.pmap(
+        functools.partial(step, "devices"),
+        axis_name="devices",
+        in_axes=(None, 0, 0, 0),
+        out_axes=(None, 0),
+        devices=jax.devices()[:2],
+    )
+    shares = jax.tree.map(lambda x: x.reshape(2, N // 2, *x.shape[1:]), batch)
+    (by_params_2, means_2), by_student_2 = mapped(params, *shares)
+    by_student_2 = jax.tree.map(lambda x: x.reshape(N, *x.shape[2:]), by_student_2)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(close, means_2, means)
+    jax.tree.map(close, by_params_2, by_params)
+    jax.tree.map(close, by_student_2, by_student)
+
+
+@each_case
 def test_permuting_the_batch_permutes_every_term(name, options):
     method, params, *batch = set_up(name, options)
     order = np.array([2, 0, 3, 1])
@@ -199,7 +303,7 @@ def test_heads_classify_every_example_from_the_student_alone(name, options):
         assert (logits.shape, logits.dtype) == ((N, K), jnp.float32)
 
 
-@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("name", [name for name in methods.names() if name != "join"])
 def test_a_method_needs_no_option_and_documents_each_term(name):
     constructor = methods.TABLE[name]
     documentation = inspect.getdoc(constructor)
@@ -211,7 +315,8 @@ def test_a_method_needs_no_option_and_documents_each_term(name):
 
 
 def test_names_are_sorted():
-    assert methods.names() == ("fd_cmkd", "logit", "mse", "none")
+    assert list(methods.names()) == sorted(methods.TABLE)
+    assert {"fd_cmkd", "logit", "mse", "none"} <= set(methods.names())
 
 
 def test_a_misspelt_method_is_refused_with_the_nearest_name():

@@ -37,7 +37,7 @@ class Setting:
 
     def __init__(self, devices, method="fd_cmkd", weights=WEIGHTS, teacher=True, max_traces=None):
         self.devices = devices
-        self.method = methods.make(method)
+        self.method = method if isinstance(method, methods.Method) else methods.make(method)
         self.model = toy_net(NUM_CLASSES, axis_name=AXIS)
         first = next(batches(1))
         variables = self.model.init(jax.random.key(1), jnp.asarray(first["audio"]), train=False)
@@ -112,6 +112,19 @@ def test_device_count_changes_neither_losses_nor_gradient_norms(trained, count):
     one, many = trained[1][2], trained[count][2]
     assert len(one) == 20
     chex.assert_trees_all_close(one, many, rtol=1e-4, atol=1e-6)
+
+
+def test_device_count_does_not_change_losses_that_relate_the_batchs_examples():
+    # Between them they sum over devices, gather rows and find their own among those.
+    method = methods.make("join", axis_name=AXIS, methods={"dist": {}, "rkd": {}})
+    weights = {"task": 1.0, **dict.fromkeys(method.names, 1.0)}
+    stream = list(batches(4, real=5))
+    one, many, sharded = (
+        Setting(devices, method, weights).train(stream)[1]
+        for devices in (on(1), on(4), on(4, "shard_map"))
+    )
+    chex.assert_trees_all_close(one, many, rtol=1e-3, atol=1e-5)
+    chex.assert_trees_all_close(many, sharded, rtol=1e-5, atol=1e-7)
 
 
 def test_losses_fall(trained):

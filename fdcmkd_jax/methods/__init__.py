@@ -3,18 +3,46 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fdcmkd_jax.methods.afd import afd
 from fdcmkd_jax.methods.base import Method
+from fdcmkd_jax.methods.contrastive import contrastive
+from fdcmkd_jax.methods.decouple import decouple
+from fdcmkd_jax.methods.displacement import displacement
+from fdcmkd_jax.methods.dist import dist
+from fdcmkd_jax.methods.dkd import dkd
 from fdcmkd_jax.methods.fd_cmkd import fd_cmkd
+from fdcmkd_jax.methods.feat import feat
+from fdcmkd_jax.methods.figkd import figkd
+from fdcmkd_jax.methods.join import join
 from fdcmkd_jax.methods.logit import logit
+from fdcmkd_jax.methods.mlld import mlld
 from fdcmkd_jax.methods.mse import mse
 from fdcmkd_jax.methods.none import none
+from fdcmkd_jax.methods.ofa import ofa
+from fdcmkd_jax.methods.pkd import pkd
+from fdcmkd_jax.methods.rkd import rkd
+from fdcmkd_jax.methods.similarity import similarity
 from fdcmkd_jax.tables import build
 
 TABLE: Mapping[str, Callable[..., Method]] = {
+    "afd": afd,
+    "contrastive": contrastive,
+    "decouple": decouple,
+    "displacement": displacement,
+    "dist": dist,
+    "dkd": dkd,
     "fd_cmkd": fd_cmkd,
+    "feat": feat,
+    "figkd": figkd,
+    "join": join,
     "logit": logit,
+    "mlld": mlld,
     "mse": mse,
     "none": none,
+    "ofa": ofa,
+    "pkd": pkd,
+    "rkd": rkd,
+    "similarity": similarity,
 }
 
 
@@ -23,8 +51,14 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(TABLE))
 
 
-def make(name: str, **options: Any) -> Method:
+def make(name: str, *, axis_name: str | None = None, **options: Any) -> Method:
     """The method listed under ``name``.
+
+    Args:
+        name: See `names`.
+        axis_name: The mapped axis over whose devices a batch lies; None if it lies on one. Passed
+            to the methods that relate the examples of a batch to one another.
+        **options: The method's own keywords.
 
     Raises:
         ConfigError: If the name or an option is unknown, or a value is refused.
@@ -33,7 +67,30 @@ def make(name: str, **options: Any) -> Method:
         >>> make("fd_cmkd", cutoff=0.25).names
         ('low', 'high', 'align', 'auxiliary')
     """
-    return build("method", TABLE, name, options)
+    return build("method", TABLE, name, options, axis_name=axis_name)
 
 
-__all__ = ["TABLE", "Method", "fd_cmkd", "logit", "make", "mse", "names", "none"]
+__all__ = [
+    "TABLE",
+    "Method",
+    "afd",
+    "contrastive",
+    "decouple",
+    "displacement",
+    "dist",
+    "dkd",
+    "fd_cmkd",
+    "feat",
+    "figkd",
+    "join",
+    "logit",
+    "make",
+    "mlld",
+    "mse",
+    "names",
+    "none",
+    "ofa",
+    "pkd",
+    "rkd",
+    "similarity",
+]

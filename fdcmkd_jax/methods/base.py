@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fdcmkd_jax.types import Outputs, Params, Targets
+from fdcmkd_jax.initializers import xavier_normal
+from fdcmkd_jax.tables import unknown
+from fdcmkd_jax.types import Outputs, Params, Targets, at_least_float32
 
 
 def no_params(key: Array, student: Outputs, teacher: Outputs | None, num_classes: int) -> Params:
@@ -43,8 +45,6 @@ class Method(NamedTuple):
 
 def init_dense(key: Array, size_in: int, size_out: int) -> dict[str, Array]:
     """A dense layer's parameters: Xavier-normal kernel ``[in, out]``, zero bias ``[out]``."""
-    # JAX's glorot_normal is truncated, PyTorch's and the public code's is not.
-    xavier_normal = jax.nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
     kernel = xavier_normal(key, (size_in, size_out), jnp.float32)
     return {"kernel": kernel, "bias": jnp.zeros((size_out,), jnp.float32)}
 
@@ -54,17 +54,98 @@ def dense(params: Params, x: Float[Array, "*lead D"]) -> Float[Array, "*lead E"]
     return x @ params["kernel"] + jnp.expand_dims(params["bias"], range(x.ndim - 1))
 
 
-def init_adapter(key: Array, student: Outputs, teacher: Outputs | None) -> dict[str, Any]:
-    """A linear map from the student's feature width to the teacher's; empty if they are equal.
+def read(outputs: Outputs, stage: str) -> Any:
+    """What a method compares: the features if ``stage`` is empty, else the map of that name.
+
+    Returns:
+        Shape ``[N, ..., D]``; abstract if the outputs are.
+
+    Raises:
+        ConfigError: If the model has no such map.
+    """
+    if not stage:
+        return outputs.features
+    if stage not in outputs.maps:
+        raise unknown("stage", stage, outputs.maps)
+    return outputs.maps[stage]
+
+
+def init_adapter(
+    key: Array, student: Outputs, teacher: Outputs | None, *, stage: str = "", always: bool = False
+) -> dict[str, Any]:
+    """A linear map from the student's width to the teacher's; on maps a 1x1 convolution.
+
+    Args:
+        key: For the kernel.
+        student: Only shapes matter.
+        teacher: Likewise; None without a teacher.
+        stage: Which map is adapted; empty for the features.
+        always: Map equal widths too.
+
+    Returns:
+        The map's parameters; empty if the widths are equal or there is no teacher.
 
     Source: arXiv 1412.6550 (the regressor).
     """
     if teacher is None:
         return {}
-    size_in, size_out = student.features.shape[-1], teacher.features.shape[-1]
-    return {} if size_in == size_out else init_dense(key, size_in, size_out)
+    size_in, size_out = read(student, stage).shape[-1], read(teacher, stage).shape[-1]
+    return init_dense(key, size_in, size_out) if always or size_in != size_out else {}
+
+
+def adapter_only(
+    stage: str = "", *, always: bool = False
+) -> Callable[[Array, Outputs, Outputs | None, int], Params]:
+    """The ``init`` of a method whose one trainable is the linear map of `init_adapter`."""
+
+    def init(key: Array, student: Outputs, teacher: Outputs | None, num_classes: int) -> Params:
+        del num_classes
+        return {"adapter": init_adapter(key, student, teacher, stage=stage, always=always)}
+
+    return init
 
 
 def adapt(params: Params, features: Float[Array, "*lead D"]) -> Float[Array, "*lead E"]:
     """The student's features in the teacher's width; unchanged where no map is needed."""
     return dense(params, features) if params else features
+
+
+def pool(x: Float[Array, "N *positions D"]) -> Float[Array, "N D"]:
+    """One vector an example: the mean over frames or positions, if there are any."""
+    return jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))
+
+
+def resize(
+    x: Float[Array, "N *positions C"], like: Float[Array, "N *others D"]
+) -> Float[Array, "N *others C"]:
+    """A map at another map's height and width, bilinear between the centres of its cells.
+
+    Args:
+        x: Shape ``[N, H, W, C]``; anything that is not a map is returned as it is.
+        like: Shape ``[N, h, w, D]``.
+
+    Returns:
+        Shape ``[N, h, w, C]``, at least float32.
+    """
+    x = at_least_float32(x)
+    if x.ndim != 4 or x.shape[1:3] == like.shape[1:3]:
+        return x
+    shape = (x.shape[0], *like.shape[1:3], x.shape[-1])
+    # PyTorch's interpolation, which the public codes use, does not smooth when it shrinks.
+    return jax.image.resize(x, shape, "bilinear", antialias=False)
+
+
+def needs_one_prediction(
+    method: str,
+) -> Callable[[Array, Outputs, Outputs | None, int], Params]:
+    """The ``init`` of a method without trainables that reads logits of shape ``[N, K]`` only."""
+
+    def init(key: Array, student: Outputs, teacher: Outputs | None, num_classes: int) -> Params:
+        if student.logits.ndim != 2:
+            raise ValueError(
+                f"{method} needs one prediction an example, logits [N, K]; "
+                f"got {student.logits.shape}."
+            )
+        return no_params(key, student, teacher, num_classes)
+
+    return init

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from fdcmkd_jax import losses
 from fdcmkd_jax.frequency import SoftCutoff, band_rank, check_cutoff, split_bands
-from fdcmkd_jax.methods.base import Method, adapt, dense, init_adapter, init_dense
+from fdcmkd_jax.methods.base import Method, adapt, dense, init_adapter, init_dense, pool
 from fdcmkd_jax.tables import check_choice
 from fdcmkd_jax.types import Outputs, Params, Targets
 
@@ -197,7 +197,5 @@ def _classify(params: Params, bands: Split) -> dict[str, Float[Array, "N K"]]:
     """Each band's logits by its own head, averaged over frames or positions if there are any."""
     logits = {}
     for band, features in bands.items():
-        active = jax.nn.relu(features)
-        pooled = jnp.mean(active, axis=tuple(range(1, active.ndim - 1)))
-        logits[band] = dense(params[band], pooled)
+        logits[band] = dense(params[band], pool(jax.nn.relu(features)))
     return logits

@@ -3,7 +3,7 @@
 from jaxtyping import Array
 
 from fdcmkd_jax import losses
-from fdcmkd_jax.methods.base import Method, adapt, init_adapter
+from fdcmkd_jax.methods.base import Method, adapt, adapter_only
 from fdcmkd_jax.types import Outputs, Params, Targets
 
 
@@ -18,10 +18,6 @@ def mse() -> Method:
     Source: arXiv 1412.6550; the row with every component off in arXiv 2511.19887's ablation.
     """
 
-    def init(key: Array, student: Outputs, teacher: Outputs | None, num_classes: int) -> Params:
-        del num_classes
-        return {"adapter": init_adapter(key, student, teacher)}
-
     def terms(
         params: Params, student: Outputs, teacher: Outputs, targets: Targets
     ) -> dict[str, Array]:
@@ -29,4 +25,4 @@ def mse() -> Method:
         features = adapt(params["adapter"], student.features)
         return {"feature": losses.mean_squared_error(features, teacher.features)}
 
-    return Method(init=init, terms=terms, names=("feature",))
+    return Method(init=adapter_only(), terms=terms, names=("feature",))

@@ -9,15 +9,14 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from fdcmkd_jax.initializers import xavier_normal
+
 Conv = functools.partial(
     nn.Conv,
     use_bias=False,
     kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
 )
 """A convolution without bias, Kaiming-normal over the fan-out, as in the paper's public code."""
-
-xavier_normal = nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
-"""PyTorch's Xavier-normal; JAX's ``glorot_normal`` is truncated at two deviations."""
 
 Dense = functools.partial(nn.Dense, kernel_init=xavier_normal)
 """A dense layer, Xavier-normal kernel and zero bias, as in the paper's public code."""

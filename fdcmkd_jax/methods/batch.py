@@ -1,0 +1,68 @@
+"""The whole batch, wherever its rows lie: statistics and partners over devices, padding left out.
+
+A device holds N rows of a batch; G is the number over all devices. Every function takes the mask
+``[N]`` of rows that are no padding, and the mapped axis (None on one device). Gradients are right
+as long as losses are summed over devices: the transpose of a gather is a sum of scattered parts.
+"""
+
+import math
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Shaped
+
+
+def gather(x: Shaped[Array, "N *rest"], axis_name: str | None) -> Shaped[Array, "G *rest"]:
+    """The rows of all devices, in the devices' order."""
+    return x if axis_name is None else lax.all_gather(x, axis_name, tiled=True)
+
+
+def total(
+    x: Float[Array, "N *rest"], mask: Bool[Array, " N"], axis_name: str | None
+) -> Float[Array, "*rest"]:
+    """The sum of all rows that are no padding, whatever padding holds."""
+    rows = mask.reshape(-1, *[1] * (x.ndim - 1))
+    summed = jnp.sum(jnp.where(rows, x, 0), axis=0)
+    return summed if axis_name is None else lax.psum(summed, axis_name)
+
+
+def count(mask: Bool[Array, " N"], axis_name: str | None) -> Float[Array, ""]:
+    """How many rows are no padding; at least 1, since one divides by it."""
+    return jnp.maximum(total(mask.astype(jnp.float32), mask, axis_name), 1)
+
+
+def moments(
+    x: Float[Array, "N *positions C"], mask: Bool[Array, " N"], axis_name: str | None
+) -> tuple[Float[Array, "*one C"], Float[Array, "*one C"], Float[Array, ""]]:
+    """Each channel's mean and biased variance over rows and positions.
+
+    Args:
+        x: Shape ``[N, ..., C]``.
+        mask: Shape ``[N]``.
+        axis_name: The mapped axis.
+
+    Returns:
+        Mean and variance, each ``[1, ..., 1, C]``, and how many values they were taken over.
+    """
+    rows = count(mask, axis_name)
+    positions = tuple(range(1, x.ndim - 1))
+
+    def average(y: Array) -> Array:
+        within = jnp.mean(y, axis=positions, keepdims=True)
+        return total(within, mask, axis_name)[None] / rows
+
+    mean = average(x)
+    return mean, average(jnp.square(x - mean)), rows * math.prod(x.shape[1:-1])
+
+
+def own(mask: Bool[Array, " N"], axis_name: str | None) -> Bool[Array, "N G"]:
+    """Which of the gathered rows is each of this device's rows itself."""
+    size = len(mask)
+    start = 0 if axis_name is None else lax.axis_index(axis_name) * size
+    columns = jnp.arange(len(gather(mask, axis_name)))
+    return start + jnp.arange(size)[:, None] == columns[None, :]
+
+
+def partners(mask: Bool[Array, " N"], axis_name: str | None) -> Bool[Array, "N G"]:
+    """Which of the gathered rows each row may be compared with: no padding, and not itself."""
+    return gather(mask, axis_name)[None, :] & ~own(mask, axis_name)

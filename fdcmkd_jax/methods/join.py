@@ -1,0 +1,80 @@
+"""Several methods at once."""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jaxtyping import Array
+
+from fdcmkd_jax.methods.base import Method
+from fdcmkd_jax.tables import ConfigError, build
+from fdcmkd_jax.types import Outputs, Params, Targets
+
+
+def join(methods: Mapping[str, Mapping[str, Any]], axis_name: str | None = None) -> Method:
+    """Adds up the terms of several methods.
+
+    A term, and a head, is called by its method's name, an underscore and its own name, whether
+    another method has one of that name or not: ``fd_cmkd_low``, ``logit_divergence``. So a weight
+    in a config keeps its name when a method is added, and can be set by a flag, where a dot would
+    mean a section. Parameters are nested under the methods' names, and each method starts from the
+    same numbers whatever others it is joined with.
+
+    Args:
+        methods: Each method's options by its name; at least one.
+        axis_name: The mapped axis, for those methods that relate examples of a batch.
+
+    Terms:
+        METHOD_TERM: ``[N]``, as the method describes it.
+
+    Raises:
+        ConfigError: As `make` does, of any of the methods; or if there is none.
+
+    Example:
+        >>> join(methods={"logit": {"temperature": 2.0}, "rkd": {}}).names
+        ('logit_divergence', 'rkd_distance', 'rkd_angle')
+    """
+    from fdcmkd_jax.methods import TABLE  # Late: the table lists this function.
+
+    if not methods:
+        raise ConfigError("method 'join' needs at least one method in methods.")
+    parts: dict[str, Method] = {}
+    for name, options in methods.items():
+        if not isinstance(options, Mapping):
+            raise ConfigError(f"method 'join': methods.{name} must hold options, got {options!r}.")
+        parts[name] = build("method", TABLE, name, options, axis_name=axis_name)
+
+    def init(key: Array, student: Outputs, teacher: Outputs | None, num_classes: int) -> Params:
+        return {
+            name: part.init(
+                jax.random.fold_in(key, zlib.crc32(name.encode())), student, teacher, num_classes
+            )
+            for name, part in parts.items()
+        }
+
+    def terms(
+        params: Params, student: Outputs, teacher: Outputs, targets: Targets
+    ) -> dict[str, Array]:
+        return {
+            f"{name}_{term}": value
+            for name, part in parts.items()
+            for term, value in part.terms(params[name], student, teacher, targets).items()
+        }
+
+    def heads(params: Params, student: Outputs) -> dict[str, Array]:
+        return {
+            f"{name}_{head}": logits
+            for name, part in parts.items()
+            for head, logits in part.heads(params[name], student).items()
+        }
+
+    return Method(
+        init=init,
+        terms=terms,
+        names=tuple(f"{name}_{term}" for name, part in parts.items() for term in part.names),
+        label_terms=frozenset(
+            f"{name}_{term}" for name, part in parts.items() for term in part.label_terms
+        ),
+        heads=heads,
+    )
