@@ -17,6 +17,7 @@ ROWS = [
     {"frequency"},
     {"losses"},
     {"metrics"},
+    {"statistics"},
     {"tasks"},
     {"methods"},
     {"models"},
