@@ -71,7 +71,9 @@ def wrong_imports(source: str, path: tuple[str, ...]) -> list[str]:
         elif ROW[other] >= ROW[own]:
             complaints.append(f"{own} imports {name}, which is not above it")
         elif other == "report" and own not in REPORT_READERS:
-            complaints.append(f"{own} imports {name}, which only {' and '.join(sorted(REPORT_READERS))} may")
+            complaints.append(
+                f"{own} imports {name}, which only {' and '.join(sorted(REPORT_READERS))} may"
+            )
     return complaints
 
 

@@ -38,7 +38,9 @@ def test_the_interval_is_that_of_the_differences():
 def test_the_p_value_is_below_5_percent_exactly_where_the_interval_excludes_zero(rng):
     seen = set()
     for shift in np.linspace(0, 3, 31):
-        found = statistics.compare(rng.normal(shift, 1, 5).tolist(), rng.normal(0, 1, 5).tolist(), margin=1.0)
+        found = statistics.compare(
+            rng.normal(shift, 1, 5).tolist(), rng.normal(0, 1, 5).tolist(), margin=1.0
+        )
         excludes = abs(found.gain.mean) > found.gain.half_width
         assert (found.p < 0.05) == excludes
         seen.add(excludes)

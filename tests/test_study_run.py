@@ -20,10 +20,9 @@ seeds = 2
 baseline = "none"
 margin = 1.0
 arms.none.presets = "none"
-arms.bad.presets = "diverge"
+arms.broken.presets = "broken"
 arms.dead.presets = "die"
-arms.fd_cmkd = {{ label = "FD-CMKD", controls = ["weak"] }}
-arms.weak.overrides.weights = {{ low = 1.0, high = 1.0 }}
+arms.fd_cmkd = {{ label = "FD-CMKD", overrides.weights.low = 1.0 }}
 """
 OUTPUTS = ("study.csv", "study.md", "study.json", "study.html")
 
@@ -66,15 +65,14 @@ def reference(file, tmp_path_factory):
 def test_cells_that_fail_are_told_and_do_not_stop_the_others(reference):
     workdir, (code, out, err) = reference
     assert code == 1
-    assert len(out.splitlines()) == 6  # A verdict an arm, and where the page is.
+    assert len(out.splitlines()) == 5  # A verdict an arm, and where the page is.
     assert "dead: not judged: 0 of 2 seeds finished" in out
-    lines = err.splitlines()
-    assert len(lines) == 4, err
-    assert all(line.startswith("failed: ") for line in lines)
-    assert "bad, seed 0: NonFiniteError: the " in err
-    assert "dead, seed 1: its process was ended by SIGKILL; see log.txt" in err
+    assert err.count("failed: ") == 4, err
+    assert "failed: broken, seed 0: unknown method 'fd_cmk'" in err
+    assert "failed: dead, seed 1: its process was ended by SIGKILL; see log.txt" in err
     found = json.loads((workdir / "study.json").read_text())["cells"]
-    assert [cell["status"] for cell in found if cell["arm"] not in ("bad", "dead")] == ["done"] * 6
+    done = [(cell["arm"], cell["seed"]) for cell in found if cell["status"] == "done"]
+    assert sorted(done) == [("fd_cmkd", 0), ("fd_cmkd", 1), ("none", 0), ("none", 1)]
 
 
 def test_arms_of_a_seed_share_the_baselines_teachers_and_other_seeds_have_their_own(reference):
@@ -82,22 +80,21 @@ def test_arms_of_a_seed_share_the_baselines_teachers_and_other_seeds_have_their_
         path = reference[0] / "cells" / arm / f"seed{seed}" / "teachers/audio/test.npz"
         return path.read_bytes()
 
-    assert teacher("fd_cmkd", 0) == teacher("weak", 0) == teacher("none", 0)
+    assert teacher("fd_cmkd", 0) == teacher("none", 0)
     assert teacher("none", 0) != teacher("none", 1)
 
 
 def test_a_study_killed_half_way_and_started_again_leaves_the_same(reference, file, tmp_path):
     process = start(file, tmp_path, "--jobs=1")
     deadline = time.monotonic() + 300
-    last = tmp_path / "cells/none/seed1/metrics.jsonl"
-    while not (last.is_file() or last.parents[2].joinpath("fd_cmkd/seed0/results.json").is_file()):
+    while not (tmp_path / "cells/fd_cmkd/seed0/students/audio-to-image/metrics.jsonl").is_file():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     done = sorted(tmp_path.glob("cells/*/seed*/results.json"))
-    assert 0 < len(done) < 6
+    assert 0 < len(done) < 4
     times = {path: path.stat().st_mtime_ns for path in done}
     code, out, _ = finish(start(file, tmp_path, "--jobs=1"))
     assert (code, out.splitlines()[:-1]) == (1, reference[1][1].splitlines()[:-1])
@@ -109,7 +106,7 @@ def test_a_study_killed_half_way_and_started_again_leaves_the_same(reference, fi
 def test_the_table_has_a_row_for_each_arm_direction_and_seed(reference):
     with (reference[0] / "study.csv").open(newline="") as lines:
         found = list(csv.DictReader(lines))
-    assert len(found) == 5 * 1 * 2
+    assert len(found) == 4 * 1 * 2
     for row in found:
         if row["status"] == "done":
             path = reference[0] / "cells" / row["arm"] / f"seed{row['seed']}" / "results.json"

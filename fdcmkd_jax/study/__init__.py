@@ -12,7 +12,7 @@ from fdcmkd_jax.study import page, tables
 from fdcmkd_jax.study.analysis import Analysis, analyse, verdict
 from fdcmkd_jax.study.spec import Arm, Cell, Study, cells, check, read
 from fdcmkd_jax.study.work import check_config, claim, locked, run_cells, status
-from fdcmkd_jax.tables import unknown
+from fdcmkd_jax.tables import ConfigError, unknown
 
 
 def run(
@@ -44,6 +44,8 @@ def run(
     workdir = workdir.absolute()
     todo = chosen_cells(study, arms)
     check(study)
+    if report_only and not workdir.is_dir():
+        raise ConfigError(f"{workdir} does not exist; without --report-only the study is run.")
     with locked(workdir):
         claim(study, workdir)
         for cell in cells(study):

@@ -63,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="STUDY_FILE", type=Path, help="a TOML file, see below")
-    parser.add_argument("--workdir", metavar="DIR", type=Path, help="the study's folder", required=True)
+    parser.add_argument(
+        "--workdir", metavar="DIR", type=Path, help="the study's folder", required=True
+    )
     parser.add_argument("--seeds", metavar="N", type=int, help="seeds 0 to N - 1, not the file's")
     parser.add_argument(
         "--arms", metavar="A,B", default="", help="run only these arms, and the baseline"

@@ -119,7 +119,11 @@ def analyse(study: Study, workdir: Path) -> Analysis:
     directions = tuple(dict.fromkeys(name for scores in found.values() for name in scores))
     chosen = {arm: _choose_rate(study, arm, found) for arm in study.arms}
     scores = {
-        arm: {cell.seed: found[cell] for cell in found if (cell.arm, cell.learning_rate) == (arm, rate)}
+        arm: {
+            cell.seed: found[cell]
+            for cell in found
+            if (cell.arm, cell.learning_rate) == (arm, rate)
+        }
         for arm, rate in chosen.items()
     }
     shown = (*directions, MEAN) if len(directions) > 1 else directions
@@ -223,9 +227,7 @@ def _choose_rate(study: Study, arm: str, found: Mapping[Cell, Mapping[str, Score
     return max(study.learning_rates, key=quality)
 
 
-def _findings(
-    study: Study, scores: Mapping[str, Scores], direction: str
-) -> dict[str, Finding]:
+def _findings(study: Study, scores: Mapping[str, Scores], direction: str) -> dict[str, Finding]:
     """Each arm's finding in one direction, compared and corrected."""
     findings = {arm: _finding(by_seed, direction) for arm, by_seed in scores.items()}
     over_baseline = {
@@ -259,9 +261,7 @@ def _finding(by_seed: Scores, direction: str) -> Finding:
     return Finding(values("test"), values("last"), values("optimistic"))
 
 
-def _against(
-    study: Study, findings: Mapping[str, Finding], arm: str, other: str
-) -> Against | None:
+def _against(study: Study, findings: Mapping[str, Finding], arm: str, other: str) -> Against | None:
     """The uncorrected comparison; None below two common seeds."""
     one, two = findings[arm].test, findings[other].test
     seeds = sorted(one.keys() & two.keys())

@@ -215,7 +215,9 @@ def _study(
         raise unknown("arm in baseline:", baseline, found)
     for group in named.values():
         for place, arm in enumerate(group):
-            controls = tuple(_control(text, place, len(group), named, found) for text in arm.controls)
+            controls = tuple(
+                _control(text, place, len(group), named, found) for text in arm.controls
+            )
             found[arm.name] = Arm(arm.name, arm.label, arm.presets, arm.overrides, controls)
     return Study(
         title=title,

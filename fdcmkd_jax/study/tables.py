@@ -116,7 +116,9 @@ def notes(analysis: Analysis) -> list[str]:
     if study.learning_rates:
         rates = ", ".join(f"{rate:g}" for rate in study.learning_rates)
         result.append(f"Each arm keeps the learning rate of {rates} that is best on validation.")
-    if any(finding.optimistic for found in analysis.findings.values() for finding in found.values()):
+    if any(
+        finding.optimistic for found in analysis.findings.values() for finding in found.values()
+    ):
         result.append(
             "Arms with a best test epoch and head selected on the test split, as the public code "
             "does; their test accuracy is that of the last step instead."
@@ -233,5 +235,5 @@ def _p(against: Against | None) -> str:
     return "< 0.001" if against.p < 0.001 else f"{against.p:.3f}"
 
 
-def _plain(value: float | None) -> str:
+def _plain(value: int | float | None) -> str:
     return "" if value is None else f"{value:.10g}"

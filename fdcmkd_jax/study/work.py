@@ -17,7 +17,6 @@ from fdcmkd_jax.study.worker import Worker
 from fdcmkd_jax.tables import ConfigError
 
 
-
 def status(cell: Cell, workdir: Path) -> str:
     """``done``, ``failed``, ``begun`` or ``missing``."""
     folder = workdir / cell.folder
@@ -112,12 +111,12 @@ def run_cells(study: Study, todo: Sequence[Cell], workdir: Path, *, jobs: int) -
     bar = tqdm(total=len(todo), initial=len(todo) - len(waiting), unit="cell", disable=None)
     try:
         while waiting or busy:
-            cell = next((cell for cell in waiting if _ready(study, cell, workdir)), None)
-            if cell is not None and len(busy) < jobs:
-                waiting.remove(cell)
+            ready = next((cell for cell in waiting if _ready(study, cell, workdir)), None)
+            if ready is not None and len(busy) < jobs:
+                waiting.remove(ready)
                 worker = idle.pop() if idle else Worker(study, workdir, places.pop())
                 busy.append(worker)
-                worker.give(cell)
+                worker.give(ready)
                 continue
             if not busy:  # What still waits does so for teachers that failed.
                 for cell in waiting:

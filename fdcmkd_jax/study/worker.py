@@ -75,9 +75,7 @@ class Worker:
         self._process.join()
 
 
-def serve(
-    orders: "connection.Connection", study: Study, workdir: Path, cores: set[int]
-) -> None:
+def serve(orders: "connection.Connection", study: Study, workdir: Path, cores: set[int]) -> None:
     """Runs the cells that arrive, answering each with the reason of its failure or nothing."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started us.
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -109,7 +107,7 @@ def _run(study: Study, cell: Cell, workdir: Path) -> str:
             stream.flush()
             os.dup2(log.fileno(), stream.fileno())  # What libraries in C++ print included.
     logging.set_verbosity(logging.WARNING)
-    if jax.config.jax_compilation_cache_dir is None:  # Shares programs between cells and calls.
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # Cells and calls share programs.
         jax.config.update("jax_compilation_cache_dir", str(workdir / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     try:
