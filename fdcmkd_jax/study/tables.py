@@ -83,7 +83,8 @@ def as_markdown(analysis: Analysis) -> str:
         )
     if analysis.teachers:
         lines += ["", "## Teachers", "", *_table(["modality", "test %"], teachers(analysis))]
-    lines += ["", *notes(analysis)]
+    for note in notes(analysis):
+        lines += ["", note]
     if analysis.failures:
         lines += ["", "## Failed cells", ""]
         lines += [f"- {cell}: {why}" for cell, why in analysis.failures.items()]
@@ -110,12 +111,14 @@ def notes(analysis: Analysis) -> list[str]:
     result = [
         "Test accuracy of the checkpoint that validation selected, mean and 95 % t interval over "
         f"seeds. Gain: paired difference to {study.arms[study.baseline].label}, in points; p by "
-        "Holm's correction over the arms. Verdicts rest on the mean of the directions and on an "
-        f"equivalence margin of {points(study.margin)}, stated beforehand.",
+        "Holm's correction over the arms, intervals uncorrected. Verdicts rest on the mean of the "
+        f"directions and on an equivalence margin of {points(study.margin)}, stated beforehand.",
     ]
     if study.learning_rates:
         rates = ", ".join(f"{rate:g}" for rate in study.learning_rates)
-        result.append(f"Each arm keeps the learning rate of {rates} that is best on validation.")
+        result.append(
+            f"Each arm was trained at learning rates {rates} and keeps the best on validation."
+        )
     if any(
         finding.optimistic for found in analysis.findings.values() for finding in found.values()
     ):
