@@ -6,7 +6,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -225,10 +225,10 @@ def _claim(workdir: Path, settings: Mapping[str, Any]) -> None:
     path = workdir / "config.json"
     if path.is_file():
         found = json.loads(path.read_text(encoding="utf-8"))
-        differences = list(_differences(found, settings))
-        if differences:
+        changes = list(differences(found, settings))
+        if changes:
             raise ConfigError(
-                f"{workdir} holds a run of another config ({'; '.join(differences)}); "
+                f"{workdir} holds a run of another config ({'; '.join(changes)}); "
                 "choose another --workdir, or delete this one."
             )
     elif jax.process_index() == 0:
@@ -237,11 +237,17 @@ def _claim(workdir: Path, settings: Mapping[str, Any]) -> None:
         write_json(workdir / "environment.json", _environment())
 
 
-def _differences(found: Any, now: Any, path: str = "") -> Any:
+def differences(found: Any, now: Any, path: str = "") -> Iterator[str]:
+    """Says of each value that two trees of plain data disagree on what it is in both.
+
+    Example:
+        >>> list(differences({"train": {"num_epochs": 1}}, {"train": {"num_epochs": 2}}))
+        ['train.num_epochs: 1 there, 2 now']
+    """
     if isinstance(found, dict) and isinstance(now, dict):
         for key in sorted({*found, *now}):
             below = f"{path}.{key}" if path else key
-            yield from _differences(found.get(key), now.get(key), below)
+            yield from differences(found.get(key), now.get(key), below)
     elif found != now:
         yield f"{path}: {found!r} there, {now!r} now"
 

@@ -227,6 +227,23 @@ def test_an_interrupted_preparation_is_repeated_from_the_start(tmp_path, monkeyp
         assert one["id"] == other["id"]
 
 
+def test_records_that_another_process_finished_meanwhile_are_used(tmp_path, monkeypatch, digits):
+    generate, others = builder.AvDigits._generate_examples, []
+
+    def overtaken(self, pairs):
+        if not others:
+            others.append("another process")
+            av_digits(data_dir=tmp_path, seed=0)
+        yield from generate(self, pairs)
+
+    monkeypatch.setattr(builder.AvDigits, "_generate_examples", overtaken)
+    found = av_digits(data_dir=tmp_path, seed=0)
+    assert others
+    assert not list(tmp_path.rglob("incomplete*"))
+    ids = [[row["id"] for row in examples(which.splits["val"])] for which in (found, digits)]
+    assert ids[0] == ids[1]
+
+
 def test_records_made_from_other_raw_data_are_refused(digits_dir, digits, monkeypatch):
     monkeypatch.setattr(raw, "fingerprint", lambda: "0123456789abcdef")
     with pytest.raises(ConfigError, match="made from other raw data") as caught:

@@ -58,6 +58,8 @@ def test_commands_name_what_exists():
     for script in re.findall(r"\b((?:benchmarks/)?\w+\.py)\b", README):
         if script.startswith(("benchmarks/", "train")):
             assert (ROOT / script).is_file(), script
+    for study in re.findall(r"\bstudies/\w+\.toml\b", README):
+        assert (ROOT / study).is_file(), study
     for path in re.findall(r"\]\(([\w/.]+)\)", README):
         assert (ROOT / path).exists(), path
 

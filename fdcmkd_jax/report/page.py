@@ -4,7 +4,7 @@ import dataclasses
 import importlib.resources
 import itertools
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
 from matplotlib.figure import Figure
@@ -34,15 +34,34 @@ class Section:
         self.images.append(Image(style.data_uri(figure), alt))
 
 
+_OWN = importlib.resources.files(__package__)
+
+
+def fill(template: str, **values: Any) -> str:
+    """A Jinja template filled in: text escaped, ``style_sheet`` supplied.
+
+    Args:
+        template: Its text; it may import the macro ``show`` from ``show.html``.
+        **values: What it names; a name it lacks is an error.
+    """
+    show = {"show.html": _OWN.joinpath("show.html").read_text("utf-8")}
+    environment = jinja2.Environment(
+        loader=jinja2.DictLoader(show),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style_sheet = _OWN.joinpath("page.css").read_text("utf-8")
+    return environment.from_string(template).render(style_sheet=style_sheet, **values)
+
+
 def render(run: Run) -> str:
     """The report as one HTML document that refers to nothing outside itself."""
     colours = style.palette(run)
     similarity, similarity_tables = _similarity(run)
-    template = importlib.resources.files(__package__).joinpath("page.html").read_text("utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(template).render(
+    return fill(
+        _OWN.joinpath("page.html").read_text("utf-8"),
         run=run,
         directions=_directions(run),
         headline=summary.headline(run),

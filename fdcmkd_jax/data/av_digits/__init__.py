@@ -36,7 +36,7 @@ class _Split:
         }
 
 
-def _prepare(data_dir: Path, config: AvDigitsConfig) -> None:
+def _prepare(data_dir: Path, config: AvDigitsConfig, prepared: Path) -> None:
     """Writes the records; TFDS moves them into place only when they are whole."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)  # TFDS warns of any configuration not listed in advance.
@@ -45,6 +45,10 @@ def _prepare(data_dir: Path, config: AvDigitsConfig) -> None:
         with contextlib.redirect_stdout(io.StringIO()):
             builder = AvDigits(data_dir=data_dir, config=config, file_format="array_record")
             builder.download_and_prepare()
+    except OSError:
+        # Another process may have moved the same records into place meanwhile: then use those.
+        if not prepared.is_dir():
+            raise
     finally:
         logging.set_verbosity(verbosity)
         tfds.enable_progress_bar()
@@ -71,7 +75,7 @@ def av_digits(*, data_dir: Path, seed: int, pairs_per_class: int = 20) -> Datase
     config = AvDigitsConfig(seed=seed, pairs_per_class=pairs_per_class)
     prepared = data_dir / AvDigits.name / config.name / str(AvDigits.VERSION)
     if not prepared.is_dir():
-        _prepare(data_dir, config)
+        _prepare(data_dir, config, prepared)
     builder = tfds.builder_from_directory(prepared)
     found = builder.info.metadata["fingerprint"]
     if found != fingerprint:

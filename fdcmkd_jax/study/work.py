@@ -1,0 +1,152 @@
+"""Running the cells of a study: what is done, what is ready, what failed and why."""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from multiprocessing import connection
+from pathlib import Path
+
+from tqdm import tqdm
+
+from fdcmkd_jax import experiment, plan
+from fdcmkd_jax.log import write_json
+from fdcmkd_jax.study.spec import Cell, Study, config_of, teacher_cell
+from fdcmkd_jax.study.worker import Worker
+from fdcmkd_jax.tables import ConfigError
+
+
+def status(cell: Cell, workdir: Path) -> str:
+    """``done``, ``failed``, ``begun`` or ``missing``."""
+    folder = workdir / cell.folder
+    for name, word in (("results.json", "done"), ("failed.json", "failed")):
+        if (folder / name).is_file():
+            return word
+    return "begun" if folder.is_dir() else "missing"
+
+
+def reason(cell: Cell, workdir: Path) -> str:
+    """Why a cell failed, one line; empty if it did not."""
+    path = workdir / cell.folder / "failed.json"
+    if status(cell, workdir) != "failed":
+        return ""
+    return str(json.loads(path.read_text(encoding="utf-8"))["reason"])
+
+
+def claim(study: Study, workdir: Path) -> None:
+    """Marks the workdir as this study's; arms may be added later, not changed.
+
+    Raises:
+        ConfigError: If it is another study's, or a finished cell is of another config, with the
+            differences.
+    """
+    path = workdir / "claim.json"
+    now = study.claim()
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        known = {**now, "arms": {k: v for k, v in now["arms"].items() if k in found["arms"]}}
+        changes = list(experiment.differences(found, known))
+        if changes:
+            raise ConfigError(
+                f"{workdir} holds another study ({'; '.join(changes)}); choose another --workdir, "
+                "or delete this one."
+            )
+    write_json(path, now)
+
+
+def check_config(study: Study, cell: Cell, workdir: Path) -> None:
+    """Checks that what a finished cell ran is what the study now says.
+
+    Raises:
+        ConfigError: If not, with the differences.
+    """
+    folder = workdir / cell.folder
+    found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    now = plan.resolve(config_of(study, cell, workdir))
+    for settings in (found, now):  # A workdir may be moved once its cells are finished.
+        settings["data"].pop("data_dir")
+        settings["teacher"].pop("checkpoints")
+    changes = list(experiment.differences(found, now))
+    if changes:
+        raise ConfigError(
+            f"{folder} is a run of another config ({'; '.join(changes)}); choose another "
+            "--workdir, or delete that folder."
+        )
+
+
+@contextlib.contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Holds the workdir, so that two calls do not train one cell at once.
+
+    Raises:
+        ConfigError: If another process holds it.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"another process is running a study in {workdir}.") from error
+        yield
+
+
+def run_cells(study: Study, todo: Sequence[Cell], workdir: Path, *, jobs: int) -> None:
+    """Runs cells, each once its seed's teachers are trained, and records those that fail.
+
+    Args:
+        study: The study.
+        todo: Cells; finished ones are skipped, failed ones tried again.
+        workdir: The study's folder.
+        jobs: Worker processes at a time; if there are several, each has a core of its own.
+    """
+    waiting = [cell for cell in todo if status(cell, workdir) != "done"]
+    for cell in waiting:
+        (workdir / cell.folder / "failed.json").unlink(missing_ok=True)
+    available = sorted(os.sched_getaffinity(0))
+    places = [{available[n % len(available)]} if jobs > 1 else set(available) for n in range(jobs)]
+    idle: list[Worker] = []
+    busy: list[Worker] = []
+    # disable=None: no bar where the output is not a terminal.
+    bar = tqdm(total=len(todo), initial=len(todo) - len(waiting), unit="cell", disable=None)
+    try:
+        while waiting or busy:
+            ready = next((cell for cell in waiting if _ready(study, cell, workdir)), None)
+            if ready is not None and len(busy) < jobs:
+                waiting.remove(ready)
+                worker = idle.pop() if idle else Worker(study, workdir, places.pop())
+                busy.append(worker)
+                worker.give(ready)
+                continue
+            if not busy:  # What still waits does so for teachers that failed.
+                for cell in waiting:
+                    source = teacher_cell(study, cell.seed)
+                    why = f"its teachers are missing: {source}: {reason(source, workdir)}"
+                    _record(cell, workdir, why)
+                break
+            for found in connection.wait([worker.connection for worker in busy]):
+                worker = next(worker for worker in busy if worker.connection is found)
+                cell, failure = worker.answer()
+                _record(cell, workdir, failure)
+                bar.update()
+                busy.remove(worker)
+                if worker.spent:
+                    worker.stop()
+                    places.append(worker.cores)
+                else:
+                    idle.append(worker)
+    finally:
+        for worker in (*idle, *busy):
+            worker.stop()
+        bar.close()
+
+
+def _ready(study: Study, cell: Cell, workdir: Path) -> bool:
+    source = teacher_cell(study, cell.seed)
+    return cell == source or status(source, workdir) == "done"
+
+
+def _record(cell: Cell, workdir: Path, failure: str) -> None:
+    """Leaves the reason of a failure beside the cell."""
+    if failure:
+        write_json(workdir / cell.folder / "failed.json", {"reason": failure})

@@ -1,0 +1,117 @@
+"""A toy study in processes of its own: cut off by SIGKILL and continued, with cells that fail."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STUDY = f"""
+title = "Toy"
+question = "Does the machinery work?"
+config = "{ROOT / "tests" / "toy_study.py"}"
+seeds = 2
+baseline = "none"
+margin = 1.0
+arms.none.presets = "none"
+arms.broken.presets = "broken"
+arms.dead.presets = "die"
+arms.fd_cmkd = {{ label = "FD-CMKD", overrides.weights.low = 1.0 }}
+"""
+OUTPUTS = ("study.csv", "study.md", "study.json", "study.html")
+
+
+def start(file, workdir, *flags):
+    """The command as a user gives it, on one device."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "fdcmkd_jax.study", str(file), f"--workdir={workdir}", *flags],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("study") / "toy.toml"
+    path.write_text(STUDY, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def reference(file, tmp_path_factory):
+    """An uninterrupted study and how its command ended."""
+    workdir = tmp_path_factory.mktemp("reference")
+    return workdir, finish(start(file, workdir, "--jobs=1"))
+
+
+def test_cells_that_fail_are_told_and_do_not_stop_the_others(reference):
+    workdir, (code, out, err) = reference
+    assert code == 1
+    assert len(out.splitlines()) == 5  # A verdict an arm, and where the page is.
+    assert "dead: not judged: 0 of 2 seeds finished" in out
+    assert err.count("failed: ") == 4, err
+    assert "failed: broken, seed 0: unknown method 'fd_cmk'" in err
+    assert "failed: dead, seed 1: its process was ended by SIGKILL; see log.txt" in err
+    found = json.loads((workdir / "study.json").read_text())["cells"]
+    done = [(cell["arm"], cell["seed"]) for cell in found if cell["status"] == "done"]
+    assert sorted(done) == [("fd_cmkd", 0), ("fd_cmkd", 1), ("none", 0), ("none", 1)]
+
+
+def test_arms_of_a_seed_share_the_baselines_teachers_and_other_seeds_have_their_own(reference):
+    def teacher(arm, seed):
+        path = reference[0] / "cells" / arm / f"seed{seed}" / "teachers/audio/test.npz"
+        return path.read_bytes()
+
+    assert teacher("fd_cmkd", 0) == teacher("none", 0)
+    assert teacher("none", 0) != teacher("none", 1)
+
+
+def test_a_study_killed_half_way_and_started_again_leaves_the_same(reference, file, tmp_path):
+    process = start(file, tmp_path, "--jobs=1")
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "cells/fd_cmkd/seed0/students/audio-to-image/metrics.jsonl").is_file():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    done = sorted(tmp_path.glob("cells/*/seed*/results.json"))
+    assert 0 < len(done) < 4
+    times = {path: path.stat().st_mtime_ns for path in done}
+    code, out, _ = finish(start(file, tmp_path, "--jobs=1"))
+    assert (code, out.splitlines()[:-1]) == (1, reference[1][1].splitlines()[:-1])
+    assert times == {path: path.stat().st_mtime_ns for path in done}
+    for name in OUTPUTS:
+        assert (tmp_path / name).read_bytes() == (reference[0] / name).read_bytes(), name
+
+
+def test_the_table_has_a_row_for_each_arm_direction_and_seed(reference):
+    with (reference[0] / "study.csv").open(newline="") as lines:
+        found = list(csv.DictReader(lines))
+    assert len(found) == 4 * 1 * 2
+    for row in found:
+        if row["status"] == "done":
+            path = reference[0] / "cells" / row["arm"] / f"seed{row['seed']}" / "results.json"
+            entry = json.loads(path.read_text())["students"][row["direction"]]
+            assert float(row["test"]) == pytest.approx(100 * entry["test"]["accuracy"])
+            assert float(row["last"]) == pytest.approx(100 * entry["last"]["test"]["accuracy"])
+        else:
+            assert (row["status"], row["test"]) == ("failed", "")
