@@ -1,5 +1,6 @@
 """A whole run: data, teachers, students, evaluation, report."""
 
+import dataclasses
 import functools
 import json
 import platform
@@ -90,6 +91,40 @@ def table(results: Mapping[str, Any]) -> str:
     )
 
 
+def teacher_job(plan: Plan, modality: str) -> loop.Job:
+    """The training of one modality's teacher."""
+    return loop.Job(
+        name=f"teachers/{modality}",
+        title=f"teacher {modality}",
+        model=plan.models[modality],
+        modality=modality,
+        method=methods.none(),
+        weights={"task": 1.0},
+        teacher=None,
+        train=plan.teacher_view,
+        num_epochs=plan.teacher.num_epochs,
+        make_optimizer=plan.make_optimizer,
+    )
+
+
+def student_job(
+    plan: Plan, weights: Mapping[str, float], direction: plans.Direction, teacher: loop.Teacher
+) -> loop.Job:
+    """The training of one direction's student."""
+    return loop.Job(
+        name=direction.folder,
+        title=f"student {direction}",
+        model=plan.models[direction.student],
+        modality=direction.student,
+        method=plan.method,
+        weights=weights,
+        teacher=teacher,
+        train=plan.student_view,
+        num_epochs=plan.harness.train.num_epochs,
+        make_optimizer=plan.make_optimizer,
+    )
+
+
 def _train(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
     """All teachers, then all students."""
     harness = plan.harness
@@ -106,18 +141,7 @@ def _train(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
             entry = _once(harness, folder, functools.partial(_adopt, plan, modality))
             source = plan.given_teachers[modality]
         else:
-            job = loop.Job(
-                name=folder,
-                title=f"teacher {modality}",
-                model=plan.models[modality],
-                modality=modality,
-                method=methods.none(),
-                weights={"task": 1.0},
-                teacher=None,
-                train=plan.teacher_view,
-                num_epochs=plan.teacher.num_epochs,
-                make_optimizer=plan.make_optimizer,
-            )
+            job = teacher_job(plan, modality)
             _describe(plan, settings, folder, modality)
             entry = _once(harness, folder, functools.partial(loop.fit, job, harness))
             source = harness.workdir / folder
@@ -130,19 +154,9 @@ def _train(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
         for modality, folder in plan.given_starts.items()
     }
     for direction in plan.directions:
-        job = loop.Job(
-            name=direction.folder,
-            title=f"student {direction}",
-            model=plan.models[direction.student],
-            modality=direction.student,
-            method=plan.method,
-            weights=settings["weights"],
-            teacher=teachers[direction.teacher],
-            train=plan.student_view,
-            num_epochs=harness.train.num_epochs,
-            make_optimizer=plan.make_optimizer,
-            weights_at_start=starts.get(direction.student),
-        )
+        job = student_job(plan, settings["weights"], direction, teachers[direction.teacher])
+        if direction.student in starts:
+            job = dataclasses.replace(job, weights_at_start=starts[direction.student])
         _describe(plan, settings, direction.folder, direction.student)
         entry = _once(harness, direction.folder, functools.partial(loop.fit, job, harness))
         results["students"][str(direction)] = entry

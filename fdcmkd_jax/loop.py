@@ -200,7 +200,7 @@ def fit(job: Job, harness: Harness) -> dict[str, Any]:
             total=total,
             active=jax.process_index() == 0,
         ) as log:
-            step_fn, teacher_variables = _train_step(job, harness)
+            step_fn, teacher_variables = train_step(job, harness)
             began = time.monotonic() - seconds
             window: list[Sums] = []
             for step in range(done + 1, total + 1):
@@ -277,7 +277,7 @@ def start(job: Job, harness: Harness, optimizer: optax.GradientTransformation) -
     )
 
 
-def _train_step(job: Job, harness: Harness) -> tuple[Callable, Params]:
+def train_step(job: Job, harness: Harness) -> tuple[Callable, Params]:
     """The compiled step and the teacher's variables on the devices."""
     teacher = job.teacher
     step = make_train_step(

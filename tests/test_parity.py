@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from toy import digits_config
 
@@ -23,7 +24,7 @@ CHANNELS = {"audio": 1, "image": 3}
 
 # Odd sizes, so that a difference in padding or pooling would show.
 SHAPES = {"resnet_tiny": {"audio": (33, 13), "image": (27, 29)}}
-LARGE_SHAPES = {"audio": (49, 65), "image": (65, 49)}
+LARGE_SHAPES = {"audio": (33, 65), "image": (49, 35)}
 
 BACKBONES = {
     "resnet_tiny": {"name": "resnet_tiny"},
@@ -33,18 +34,17 @@ BACKBONES = {
 # Relative to the largest element of each tensor. What differs is the order of summation, so errors
 # start at the rounding unit (1e-16, 6e-8) and grow through up to 53 layers and back.
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
-TRAJECTORY = {
-    "float64": {1: 1e-9, 10: 1e-9, 50: 1e-6},
-    "float32": {1: 1e-3, 10: 1e-2, 50: 1e-1},
-}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
+@pytest.fixture(autouse=True, scope="module")
+def as_in_use():
+    """One thread of PyTorch; XLA's optimisations, without which deep networks run for minutes."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    jax.config.update("jax_disable_most_optimizations", False)
     yield
-    torch.set_num_threads(before)
+    jax.config.update("jax_disable_most_optimizations", True)
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -137,7 +137,8 @@ def test_one_pass_in_eval_and_one_in_train_mode_with_statistics_and_every_gradie
             outputs, updates = ours.apply(
                 {**variables, "params": params}, x, train=True, mutable=["batch_stats"]
             )
-            return losses.cross_entropy(outputs.logits, labels).mean(), (outputs, updates)
+            loss = losses.cross_entropy(outputs.logits, jnp.asarray(labels))
+            return loss.mean(), (outputs, updates)
 
         evaluated = ours.apply(variables, x, train=False)
         return evaluated, jax.value_and_grad(loss, has_aux=True)(variables["params"])
@@ -355,35 +356,117 @@ def advance(each, start, stop):
 def differences(each):
     """Per tensor of both students and their heads, the largest relative difference."""
     found = {}
-    for name, current in each.ours.items():
-        student = each.theirs.students[name]
-        ours = interop.to_state_dict(jax.device_get(current.variables), naming="reproduction")
-        for key, theirs in as_numpy(student).items():
-            if not key.endswith("num_batches_tracked"):
-                found[f"{name} {key}"] = relative(ours[key], theirs)
-        for key, theirs in each.theirs.heads[name].named_parameters():
-            ours_ = at_torch_name(current.params["method"], key)
-            found[f"{name} {key}"] = relative(ours_, theirs.detach().numpy())
+    for name, ours, theirs in tensors(each):
+        found[name] = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-12)
     return found
 
 
-def relative(ours, theirs):
-    return float(np.abs(np.asarray(ours) - theirs).max() / max(np.abs(theirs).max(), 1e-12))
+def tensors(each):
+    """(name, ours, theirs) for every tensor of both students and their heads."""
+    for name, current in each.ours.items():
+        ours = interop.to_state_dict(jax.device_get(current.variables), naming="reproduction")
+        for key, theirs in as_numpy(each.theirs.students[name]).items():
+            if not key.endswith("num_batches_tracked"):
+                yield f"{name} {key}", ours[key], theirs
+        for key, theirs in as_numpy(each.theirs.heads[name]).items():
+            yield f"{name} {key}", np.asarray(at_torch_name(current.params["method"], key)), theirs
 
 
 CASES = [("resnet_tiny", "paper"), ("resnet_tiny", "authors_code"), ("resnet_tiny", "")]
 CASES += [("resnet18", "authors_code")]
+each_case = pytest.mark.parametrize(
+    ("backbone", "preset"), CASES, ids=["-".join(filter(None, case)) for case in CASES]
+)
 
 
-@both_precisions
-@pytest.mark.parametrize(("backbone", "preset"), CASES)
-def test_parameters_after_1_10_and_50_joint_steps(backbone, preset, precision):
-    each = race(backbone, preset, precision)
+@each_case
+def test_parameters_after_1_10_and_50_joint_steps_in_float64(backbone, preset):
+    with jax.enable_x64(True):
+        each = race(backbone, preset, "float64")
+        taken = 0
+        for steps, tolerance in ((1, 1e-9), (10, 1e-9), (50, 1e-6)):
+            for name, ours, theirs in advance(each, taken, steps):
+                assert ours == pytest.approx(theirs, rel=tolerance), name
+            taken = steps
+            found = differences(each)
+            worst = max(found, key=found.__getitem__)
+            assert found[worst] < tolerance, f"{worst} after {steps} steps"
+
+
+@pytest.mark.parametrize(("backbone", "preset"), CASES[1:])
+def test_parameters_after_1_10_and_50_joint_steps_in_float32(backbone, preset):
+    """As close to PyTorch's float64 as PyTorch's own float32 is.
+
+    One step agrees to rounding. Later a ReLU whose input is within rounding of zero falls on
+    different sides, and from there two float32 runs differ by percents in single elements: so does
+    PyTorch from itself in float64. That distance, ten times, is the tolerance.
+    """
+    each = race(backbone, preset, "float32")
+    with jax.enable_x64(True):
+        exact = race(backbone, preset, "float64")
     taken = 0
-    for steps, tolerance in TRAJECTORY[precision].items():
-        for name, ours, theirs in advance(each, taken, steps):
-            assert ours == pytest.approx(theirs, rel=tolerance), name
+    for steps in (1, 10, 50):
+        assert len(list(advance(each, taken, steps))) == 2 * (steps - taken)
+        for step in range(taken, steps):
+            exact.their_step(exact.batches[step % STEPS_PER_EPOCH], step)
         taken = steps
-        worst = max(differences(each).items(), key=lambda item: item[1])
-        print(backbone, preset, precision, steps, worst)
-        assert worst[1] < tolerance, worst
+        if steps == 1:
+            assert max(differences(each).values()) < 1e-5
+        reference = {name: theirs for name, _, theirs in tensors(exact)}
+        ours = distance({name: ours for name, ours, _ in tensors(each)}, reference)
+        theirs = distance({name: theirs for name, _, theirs in tensors(each)}, reference)
+        assert ours < 10 * theirs + 1e-6, f"after {steps} steps"
+
+
+def distance(found, reference):
+    """The norm of the difference of all tensors, relative to that of the reference."""
+    squares = [np.sum(np.square(found[name] - reference[name])) for name in reference]
+    return np.sqrt(sum(squares) / sum(np.sum(np.square(x)) for x in reference.values()))
+
+
+# The recipe around the step
+
+
+@pytest.mark.parametrize(("preset", "peak"), [("", 0.1), ("paper", 0.1), ("authors_code", 0.01)])
+def test_learning_rate_of_every_epoch(preset, peak):
+    config = digits_config(preset)
+    recipe = baseline.Recipe(learning_rate=config.optim.learning_rate)
+    assert recipe.learning_rate == peak
+    _, rate = optim.make(**config.optim, num_epochs=100, steps_per_epoch=STEPS_PER_EPOCH)
+    for epoch in range(100):
+        for step in range(STEPS_PER_EPOCH):
+            found = float(rate(epoch * STEPS_PER_EPOCH + step))
+            assert found == pytest.approx(recipe.rate(epoch), rel=1e-5)
+
+
+def test_initial_weights_are_drawn_from_the_same_distributions():
+    """Kaiming-normal over the fan-out, Xavier-normal: by a two-sample test on every layer."""
+    theirs = torch_models.resnet(18, channels_in=3, num_classes=K)
+    torch.manual_seed(0)
+    torch_models.initialize(theirs)
+    model = catalog.build(BACKBONES["resnet18"], num_classes=K)
+    ours = interop.to_state_dict(catalog.initial_variables(model, 3, seed=0), naming="reproduction")
+    compared = 0
+    for key, value in as_numpy(theirs).items():
+        if value.ndim > 1:
+            drawn, given = (x.ravel()[:20000] for x in (ours[key], value))
+            assert scipy.stats.ks_2samp(drawn, given).pvalue > 1e-4, key
+            compared += 1
+        else:
+            np.testing.assert_array_equal(ours[key], value, err_msg=key)
+    assert compared == 21
+
+
+def test_initial_heads_are_drawn_from_the_same_distribution():
+    torch.manual_seed(0)
+    heads = torch_losses.Heads(512, 64, auxiliary=True)
+    torch_models.initialize(heads)
+    outputs = Outputs(logits=jnp.zeros((1, 64)), features=jnp.zeros((1, 512)))
+    params = methods.make("fd_cmkd").init(jax.random.key(0), outputs, outputs, 64)
+    for key, value in as_numpy(heads).items():
+        ours = np.asarray(at_torch_name(params, key))
+        assert ours.shape == value.shape
+        if value.ndim > 1:
+            assert scipy.stats.ks_2samp(ours.ravel(), value.ravel()).pvalue > 1e-4, key
+        else:
+            np.testing.assert_array_equal(ours, value)
