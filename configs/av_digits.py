@@ -69,6 +69,7 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         soft_cutoff=False,
         basis="dft",
         basis_seed=0,
+        keep_dc=False,
         normalize="band",
         low_loss="mse",
         high_loss="log_mse",
