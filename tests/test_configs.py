@@ -163,6 +163,20 @@ def test_paper_has_no_auxiliary_heads_and_weights_of_one(plan_of, load):
     assert set(plan_of("av_digits.py", "paper").method.names) == {"low", "high", "align"}
 
 
+def test_heads_are_left_out_with_their_weights(plan_of, load):
+    assert set(plan_of("av_digits.py", "no_align").method.names) == {"auxiliary", "low", "high"}
+    built = plan_of("av_digits.py", "unsplit,no_auxiliary,no_align")
+    assert built.method.names == ("feature",)
+    paper, same = (load("av_digits.py", each) for each in ("paper", "weight_1,no_auxiliary"))
+    assert paper.to_dict() == same.to_dict()
+
+
+@pytest.mark.parametrize("presets", ["mse,no_align", "no_align,no_align", "paper,no_auxiliary"])
+def test_heads_that_are_not_there_cannot_be_left_out(presets):
+    with pytest.raises(ValueError, match=r"needs a method with the term '\w+' before it"):
+        DIGITS["get_config"](presets)
+
+
 def test_authors_code_selects_on_the_test_split_and_says_so(plan_of):
     built = plan_of("av_digits.py", "authors_code")
     chosen = built.harness.evaluate.describe()

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 from test_report import Tags, make_run
 
-from fdcmkd_jax import plan, study
+from fdcmkd_jax import losses, methods, plan, study
 from fdcmkd_jax.report import style
 from fdcmkd_jax.study import __main__ as command_line
 from fdcmkd_jax.study import page, spec, tables, work
@@ -128,6 +128,15 @@ class TestFiles:
         spec.check(found)
         assert found.question
         assert found.seeds > 2
+        for arm in found.arms:
+            settings = plan.resolve(spec.config_of(found, spec.Cell(arm, 0), Path("/study")))
+            names = methods.make(**settings["method"]).names
+            losses.check_weights(settings["weights"], ("task", *names))
+
+    def test_table_1_holds_every_method_at_its_preset(self):
+        arms = study.read(ROOT / "studies" / "table1.toml").arms.values()
+        assert {arm.presets or "fd_cmkd" for arm in arms} == set(methods.names())
+        assert not any(arm.overrides for arm in arms)
 
     def test_presets_come_before_overrides_and_the_studys_before_the_arms(self, file):
         found = changed(
