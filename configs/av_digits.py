@@ -27,6 +27,8 @@ Presets follow a colon, several joined by commas (``configs/av_digits.py:unlabel
     rkd            distances and angles between the batch's features
     similarity     the batch's table of similarities
     auxiliary      the auxiliary heads alone, no teacher
+    smoothed       no teacher, but labels smoothed by 0.1
+    random         a teacher that is not trained
     weight_1       both frequency weights 1
     no_align       FD-CMKD so far (as for `join`) without the shared heads
     no_auxiliary   FD-CMKD so far without the auxiliary heads
@@ -75,7 +77,7 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         labelled_per_class=0,
         drop_unlabelled=False,
     )
-    config.task = dict(name="classification")
+    config.task = dict(name="classification", label_smoothing=0.0)
     config.directions = ("audio->image", "image->audio")
     config.models = dict(
         audio=dict(name="resnet_tiny", dtype="float32"),
@@ -125,6 +127,11 @@ def _fd_cmkd(
 ) -> None:
     """FD-CMKD with every option stated, so that flags and studies can change any of them."""
     _method(config, weights, **{**FD_CMKD, **changes})
+
+
+def _smoothed(config: ml_collections.ConfigDict) -> None:
+    _method(config, {}, name="none")
+    config.task.label_smoothing = 0.1
 
 
 def _paper(config: ml_collections.ConfigDict) -> None:
@@ -199,6 +206,10 @@ def _preset(
     return lambda config: _method(config, weights, **method)
 
 
+def _random(config: ml_collections.ConfigDict) -> None:
+    config.teacher.num_epochs = 0
+
+
 def _pairing(name: str) -> Callable[[ml_collections.ConfigDict], None]:
     return lambda config: config.data.update(pairing=name)
 
@@ -229,10 +240,12 @@ PRESETS = {
     "ofa": _preset({"logits": 1.0, "stages": 1.0}, name="ofa", gamma=1.0, temperature=1.0),
     "paper": _paper,
     "pkd": _preset({"feature": 1.0}, name="pkd", stage=""),
+    "random": _random,
     "relabelled": _pairing("relabelled"),
     "rkd": _preset({"distance": 25.0, "angle": 50.0}, name="rkd"),
     "shuffled": _pairing("shuffled"),
     "similarity": _preset({"similarity": 3000.0}, name="similarity", stage=""),
+    "smoothed": _smoothed,
     "supervised": _supervised,
     "unlabelled": _unlabelled,
     "unsplit": _unsplit,

@@ -299,6 +299,25 @@ def test_teacher_of_an_earlier_run_serves_without_training(reference, tmp_path, 
     assert not (tmp_path / "teachers/audio/checkpoints").exists()
 
 
+def test_untrained_teacher_is_what_training_would_start_from(tmp_path, monkeypatch):
+    results = experiment.run(quick(**{"teacher.num_epochs": 0}), tmp_path / "drawn")
+    teacher = results["teachers"]["audio"]
+    assert (teacher["selected_step"], teacher["last"]["step"]) == (0, 0)
+    assert teacher["selection"] == "none: as drawn, not trained"
+    started = []
+    start = loop.start
+
+    def record(job, *rest):
+        started.append(start(job, *rest))
+        raise Cut
+
+    monkeypatch.setattr(loop, "start", record)
+    with pytest.raises(Cut):
+        experiment.run(quick(), tmp_path / "trained")
+    weights = arrays_of(tmp_path / "drawn" / "teachers/audio", 0)
+    chex.assert_trees_all_equal(weights, jax.tree.map(np.asarray, started[0].variables))
+
+
 def test_teacher_of_another_seed_is_refused(reference, tmp_path):
     config = quick(seed=1)
     config.teacher.checkpoints.audio = str(reference[0] / "teachers/audio")

@@ -159,6 +159,12 @@ class TestFiles:
         own = spec.config_of(toy, spec.Cell("none", 1), Path("/study"))
         assert own.teacher.checkpoints.to_dict() == {"audio": "", "image": ""}
 
+    def test_an_untrained_teacher_is_not_replaced_by_the_shared_one(self, file):
+        found = changed(file, 'presets = "relabelled"', 'presets = "random"')
+        config = spec.config_of(found, spec.Cell("relabelled", 1), Path("/study"))
+        assert config.teacher.num_epochs == 0
+        assert config.teacher.checkpoints.to_dict() == {"audio": "", "image": ""}
+
     def test_a_grid_makes_one_arm_a_place_of_its_lists_with_the_control_of_that_place(self):
         found = study.read(ROOT / "studies" / "weights.toml").arms
         assert list(found)[:3] == ["none", "weight_1", "weight_10"]
