@@ -269,6 +269,19 @@ def test_terms_are_the_same_without_jit(name, options):
 
 
 @each_case
+def test_a_method_that_reads_the_teachers_maps_says_so(name, options):
+    method, params, student, teacher, known = set_up(name, options)
+    without = teacher.replace(maps={})
+    if method.reads_teacher_maps:
+        with pytest.raises((ConfigError, ValueError, KeyError)):
+            method.terms(params, student, without, known)
+    else:
+        expected = compiled(method.terms)(params, student, teacher, known)
+        actual = jax.jit(method.terms)(params, student, without, known)
+        jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+@each_case
 def test_init_depends_on_the_key_and_on_shapes_alone(name, options):
     method, params, student, teacher, _ = set_up(name, options)
     again = method.init(jax.random.key(0), abstract(student), abstract(teacher), K)
