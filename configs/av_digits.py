@@ -27,7 +27,11 @@ Presets follow a colon, several joined by commas (``configs/av_digits.py:unlabel
     rkd            distances and angles between the batch's features
     similarity     the batch's table of similarities
     auxiliary      the auxiliary heads alone, no teacher
+    smoothed       no teacher, but labels smoothed by 0.1
+    random         a teacher that is not trained
     weight_1       both frequency weights 1
+    no_align       FD-CMKD so far (as for `join`) without the shared heads
+    no_auxiliary   FD-CMKD so far without the auxiliary heads
     unsplit        no frequency split: the whole feature matched, classified by one head for two
     mismatched     broken pairs: the teacher sees the partner of another example
     shuffled       pairs shuffled within each class
@@ -37,6 +41,23 @@ Presets follow a colon, several joined by commas (``configs/av_digits.py:unlabel
 from collections.abc import Callable
 
 import ml_collections
+
+FD_CMKD = dict(
+    name="fd_cmkd",
+    cutoff=0.5,
+    soft_cutoff=False,
+    basis="dft",
+    basis_seed=0,
+    keep_dc=False,
+    normalize="band",
+    low_loss="mse",
+    high_loss="log_mse",
+    reduction="mean",
+    shared_heads=True,
+    auxiliary_heads=True,
+    pseudo_labels=True,
+    epsilon=1e-8,
+)
 
 
 def get_config(presets: str = "") -> ml_collections.ConfigDict:
@@ -56,28 +77,14 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         labelled_per_class=0,
         drop_unlabelled=False,
     )
-    config.task = dict(name="classification")
+    config.task = dict(name="classification", label_smoothing=0.0)
     config.directions = ("audio->image", "image->audio")
     config.models = dict(
         audio=dict(name="resnet_tiny", dtype="float32"),
         image=dict(name="resnet_tiny", dtype="float32"),
     )
     config.teacher = dict(num_epochs=100, checkpoints=dict(audio="", image=""))
-    config.method = dict(
-        name="fd_cmkd",
-        cutoff=0.5,
-        soft_cutoff=False,
-        basis="dft",
-        basis_seed=0,
-        normalize="band",
-        low_loss="mse",
-        high_loss="log_mse",
-        reduction="mean",
-        shared_heads=True,
-        auxiliary_heads=True,
-        pseudo_labels=True,
-        epsilon=1e-8,
-    )
+    config.method = dict(FD_CMKD)
     config.weights = dict(task=1.0, align=1.0, auxiliary=1.0, low=10.0, high=10.0)
     config.optim = dict(
         name="sgd",
@@ -115,9 +122,32 @@ def _method(config: ml_collections.ConfigDict, weights: dict[str, float], **meth
     config.weights = ml_collections.ConfigDict({"task": 1.0, **weights})
 
 
+def _fd_cmkd(
+    config: ml_collections.ConfigDict, weights: dict[str, float], **changes: object
+) -> None:
+    """FD-CMKD with every option stated, so that flags and studies can change any of them."""
+    _method(config, weights, **{**FD_CMKD, **changes})
+
+
+def _smoothed(config: ml_collections.ConfigDict) -> None:
+    _method(config, {}, name="none")
+    config.task.label_smoothing = 0.1
+
+
 def _paper(config: ml_collections.ConfigDict) -> None:
-    weights = {"align": 1.0, "low": 1.0, "high": 1.0}
-    _method(config, weights, name="fd_cmkd", cutoff=0.5, auxiliary_heads=False)
+    _fd_cmkd(config, {"align": 1.0, "low": 1.0, "high": 1.0}, auxiliary_heads=False)
+
+
+def _without(option: str, term: str) -> Callable[[ml_collections.ConfigDict], None]:
+    """A preset that leaves one pair of FD-CMKD's heads out, and its weight."""
+
+    def change(config: ml_collections.ConfigDict) -> None:
+        if term not in config.weights:
+            raise ValueError(f"no_{term} needs a method with the term {term!r} before it.")
+        config.method[option] = False
+        del config.weights[term]
+
+    return change
 
 
 def _weight_1(config: ml_collections.ConfigDict) -> None:
@@ -148,13 +178,11 @@ def _supervised(config: ml_collections.ConfigDict) -> None:
 
 
 def _auxiliary(config: ml_collections.ConfigDict) -> None:
-    weights = {"auxiliary": 1.0, "low": 0.0, "high": 0.0}
-    _method(config, weights, name="fd_cmkd", shared_heads=False, auxiliary_heads=True)
+    _fd_cmkd(config, {"auxiliary": 1.0, "low": 0.0, "high": 0.0}, shared_heads=False)
 
 
 def _unsplit(config: ml_collections.ConfigDict) -> None:
-    weights = {"align": 1.0, "auxiliary": 1.0, "feature": 10.0}
-    _method(config, weights, name="fd_cmkd", basis="none")
+    _fd_cmkd(config, {"align": 1.0, "auxiliary": 1.0, "feature": 10.0}, basis="none")
 
 
 def _join(config: ml_collections.ConfigDict) -> None:
@@ -176,6 +204,10 @@ def _preset(
 ) -> Callable[[ml_collections.ConfigDict], None]:
     """A preset that replaces the method and its weights, and nothing else."""
     return lambda config: _method(config, weights, **method)
+
+
+def _random(config: ml_collections.ConfigDict) -> None:
+    config.teacher.num_epochs = 0
 
 
 def _pairing(name: str) -> Callable[[ml_collections.ConfigDict], None]:
@@ -202,14 +234,18 @@ PRESETS = {
         temperatures=(2.0, 3.0, 4.0, 5.0, 6.0),
     ),
     "mse": _preset({"feature": 1.0}, name="mse"),
+    "no_align": _without("shared_heads", "align"),
+    "no_auxiliary": _without("auxiliary_heads", "auxiliary"),
     "none": _preset({}, name="none"),
     "ofa": _preset({"logits": 1.0, "stages": 1.0}, name="ofa", gamma=1.0, temperature=1.0),
     "paper": _paper,
     "pkd": _preset({"feature": 1.0}, name="pkd", stage=""),
+    "random": _random,
     "relabelled": _pairing("relabelled"),
     "rkd": _preset({"distance": 25.0, "angle": 50.0}, name="rkd"),
     "shuffled": _pairing("shuffled"),
     "similarity": _preset({"similarity": 3000.0}, name="similarity", stage=""),
+    "smoothed": _smoothed,
     "supervised": _supervised,
     "unlabelled": _unlabelled,
     "unsplit": _unsplit,

@@ -15,12 +15,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
+import optax
 
 from fdcmkd_jax import checkpoint, evaluation, loop, methods
 from fdcmkd_jax import plan as plans
 from fdcmkd_jax.checkpoint import load_weights
 from fdcmkd_jax.log import write_json
 from fdcmkd_jax.plan import Plan
+from fdcmkd_jax.step import to_host
 from fdcmkd_jax.tables import ConfigError
 from fdcmkd_jax.types import Params
 
@@ -143,7 +145,8 @@ def _train(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
         else:
             job = teacher_job(plan, modality)
             _describe(plan, settings, folder, modality)
-            entry = _once(harness, folder, functools.partial(loop.fit, job, harness))
+            work = loop.fit if job.num_epochs else _leave_untrained
+            entry = _once(harness, folder, functools.partial(work, job, harness))
             source = harness.workdir / folder
         results["teachers"][modality] = entry
         variables, _ = load_weights(source, _abstract_variables(plan, modality))
@@ -204,20 +207,42 @@ def _load_given(plan: Plan, modality: str, given: Path) -> tuple[Params, int]:
 
 def _adopt(plan: Plan, modality: str) -> dict[str, Any]:
     """The entry of a teacher trained by an earlier run, evaluated on this run's splits."""
-    harness, given = plan.harness, plan.given_teachers[modality]
+    given = plan.given_teachers[modality]
     variables, step = _load_given(plan, modality, given)
-    none = methods.none()
+    evaluator = plan.harness.evaluator(plan.models[modality], modality, methods.none())
+    folder = plan.harness.workdir / "teachers" / modality
+    about = {"loaded_from": str(given)}
+    return _record(plan.harness, evaluator, folder, variables, step, about)
+
+
+def _leave_untrained(job: loop.Job, harness: loop.Harness) -> dict[str, Any]:
+    """The entry of a teacher as training would start from it: a control."""
+    folder = harness.workdir / job.name
+    variables = to_host(loop.start(job, harness, optax.identity()).variables)
+    with checkpoint.Checkpoints(folder / "checkpoints") as checkpoints:
+        if checkpoints.latest is None:
+            checkpoints.save_weights(0, variables)
+    evaluator = harness.evaluator(job.model, job.modality, job.method)
+    about = {"selection": "none: as drawn, not trained"}
+    return _record(harness, evaluator, folder, variables, 0, about)
+
+
+def _record(
+    harness: loop.Harness,
+    evaluator: evaluation.Evaluator,
+    folder: Path,
+    variables: Params,
+    step: int,
+    about: Mapping[str, str],
+) -> dict[str, Any]:
+    """Evaluates a teacher that this run does not train, and leaves its entry."""
     weights = evaluation.Weights(harness.devices.replicate(variables), {})
     entry, examples = evaluation.record(
-        harness.evaluator(plan.models[modality], modality, none),
-        harness.evaluate,
-        harness.splits,
-        weights,
-        weights,
+        evaluator, harness.evaluate, harness.splits, weights, weights
     )
-    entry = {"selected_step": step, **entry, "loaded_from": str(given), "seconds": 0.0}
+    entry = {"selected_step": step, **entry, **about, "seconds": 0.0}
     entry["last"] = {"step": step, **entry["last"]}
-    loop.finish(harness.workdir / "teachers" / modality, entry, examples)
+    loop.finish(folder, entry, examples)
     return entry
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from fdcmkd_jax import evaluation, metrics, state
+from fdcmkd_jax import cache, evaluation, metrics, state
 from fdcmkd_jax.checkpoint import Checkpoints
 from fdcmkd_jax.data import pipeline
 from fdcmkd_jax.data.base import Source
@@ -179,7 +179,7 @@ def fit(job: Job, harness: Harness) -> dict[str, Any]:
     total = job.num_epochs * per_epoch
     optimizer, rate = job.make_optimizer(num_epochs=job.num_epochs, steps_per_epoch=per_epoch)
     evaluator = harness.evaluator(job.model, job.modality, job.method)
-    data = pipeline.train_batches(job.train, harness.batches, seed=harness.seed)
+    data = pipeline.train_batches(_examples(job, harness), harness.batches, seed=harness.seed)
     current = start(job, harness, optimizer)
     seconds = 0.0
 
@@ -274,6 +274,19 @@ def start(job: Job, harness: Harness, optimizer: optax.GradientTransformation) -
     given = jax.tree.map(jnp.asarray, job.weights_at_start)
     return drawn.replace(
         params={**drawn.params, "model": given["params"]}, batch_stats=given["batch_stats"]
+    )
+
+
+def _examples(job: Job, harness: Harness) -> Source:
+    """The training split, with the teacher's outputs where they are the same in every epoch."""
+    teacher, method = job.teacher, job.method
+    if teacher is None or not method.names or method.reads_teacher_maps:
+        return job.train
+    if teacher.modality in harness.batches.augment:
+        return job.train
+    size = harness.evaluate.batch_size
+    return cache.with_outputs(
+        job.train, teacher.model, teacher.variables, teacher.modality, batch_size=size
     )
 
 

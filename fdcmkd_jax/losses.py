@@ -151,19 +151,27 @@ def log_mean_squared_error(
 
 
 def cross_entropy(
-    logits: Float[Array, "N *positions K"], labels: Int[Array, "N *positions"]
+    logits: Float[Array, "N *positions K"],
+    labels: Int[Array, "N *positions"],
+    *,
+    label_smoothing: float = 0.0,
 ) -> Float[Array, " N"]:
     """Softmax cross-entropy against class indices, averaged over an example's positions.
 
     Args:
         logits: Shape ``[N, ..., K]``, floating.
         labels: Shape ``[N, ...]``, integer, in ``[0, K)``.
+        label_smoothing: The share of the target that is spread evenly over all K classes, the
+            labelled one among them; in [0, 1).
 
     Returns:
         Shape ``[N]``, in nats.
 
     Raises:
-        ValueError: If the labels' shape is not that of the logits without K.
+        ValueError: If the labels' shape is not that of the logits without K, or the share is not
+            in [0, 1).
+
+    Source: arXiv 1512.00567, section 7 (label smoothing).
 
     Example:
         >>> cross_entropy(jnp.zeros((1, 4)), jnp.array([2])).round(4)
@@ -174,9 +182,14 @@ def cross_entropy(
             f"labels must have the logits' shape without classes, {logits.shape[:-1]}, "
             f"got {labels.shape}."
         )
-    return _example_mean(
-        optax.softmax_cross_entropy_with_integer_labels(at_least_float32(logits), labels)
-    )
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing must lie in [0, 1), got {label_smoothing}.")
+    wide = at_least_float32(logits)
+    hard = optax.softmax_cross_entropy_with_integer_labels(wide, labels)
+    if not label_smoothing:
+        return _example_mean(hard)
+    even = -jnp.mean(jax.nn.log_softmax(wide), axis=-1)
+    return _example_mean((1 - label_smoothing) * hard + label_smoothing * even)
 
 
 def soft_divergence(

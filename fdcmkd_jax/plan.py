@@ -43,7 +43,7 @@ class TeacherOptions:
     """Where teachers come from.
 
     Attributes:
-        num_epochs: Epochs of a teacher's own training.
+        num_epochs: Epochs of a teacher's own training; 0 leaves it as it is drawn, a control.
         checkpoints: Per modality, the folder of a model trained earlier (``RUN/teachers/audio``)
             that serves instead; empty to train one here.
     """
@@ -52,8 +52,8 @@ class TeacherOptions:
     checkpoints: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.num_epochs < 1:
-            raise ValueError(f"num_epochs must be positive, got {self.num_epochs}.")
+        if self.num_epochs < 0:
+            raise ValueError(f"num_epochs must not be negative, got {self.num_epochs}.")
 
 
 @dataclasses.dataclass(frozen=True)

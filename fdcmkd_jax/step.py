@@ -21,7 +21,7 @@ from fdcmkd_jax.methods import Method
 from fdcmkd_jax.state import TrainState
 from fdcmkd_jax.tables import ConfigError
 from fdcmkd_jax.tasks import Task
-from fdcmkd_jax.types import Batch, Params
+from fdcmkd_jax.types import Batch, Outputs, Params
 
 AXIS = "batch"
 """The mapped axis over which steps sum and BatchNorm synchronises."""
@@ -48,7 +48,8 @@ def make_train_step(
         task: Supplies labels and their loss (the term ``task``).
         weights: One weight for ``task`` and for each of the method's terms.
         teacher: The frozen backbone; None to train without one.
-        teacher_input: The modality it reads, from ``batch["partner"]`` where there is one.
+        teacher_input: The modality it reads, from ``batch["partner"]`` where there is one. The
+            teacher is not run where ``batch["teacher"]`` holds its outputs already.
 
     Returns:
         ``step(state, teacher_variables, batch) -> (state, sums)``, to be mapped over `AXIS` with
@@ -68,7 +69,9 @@ def make_train_step(
         key = jax.random.wrap_key_data(state.rng)
         key = jax.random.fold_in(jax.random.fold_in(key, state.step), lax.axis_index(AXIS))
         teacher_outputs: Any = None
-        if teacher is not None:
+        if "teacher" in batch:
+            teacher_outputs = Outputs(**batch["teacher"])
+        elif teacher is not None:
             seen = batch.get("partner", batch)[teacher_input]
             teacher_outputs = lax.stop_gradient(teacher.apply(teacher_variables, seen, train=False))
 

@@ -1,5 +1,6 @@
 """What labels mean: from a batch to the targets a method and a metric can use."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ class Task(NamedTuple):
 
     Attributes:
         num_classes: K.
-        loss: ``(logits, labels) -> [N]``.
+        loss: ``(logits, labels) -> [N]``, what training lowers.
         sums: ``(logits, labels, mask) -> {name: (sum, count)}``, what evaluation adds up; always
             holds ``loss`` and ``accuracy``.
     """
@@ -35,17 +36,21 @@ class Task(NamedTuple):
         )
 
 
-def classification(*, num_classes: int) -> Task:
+def classification(*, num_classes: int, label_smoothing: float = 0.0) -> Task:
     """One class per example: cross-entropy, accuracy.
 
     Args:
         num_classes: K, at least 2.
+        label_smoothing: Of every training loss against labels, a method's heads' and that of
+            teachers trained in the same run too; see `cross_entropy`. Evaluation does not smooth.
 
     Raises:
-        ValueError: If there are fewer than two classes.
+        ValueError: If there are fewer than two classes, or the smoothing is not in [0, 1).
     """
     if num_classes < 2:
         raise ValueError(f"classification needs at least 2 classes, got {num_classes}.")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing must lie in [0, 1), got {label_smoothing}.")
 
     def sums(logits: Array, labels: Array, mask: Array) -> dict[str, metrics.Pair]:
         return {
@@ -53,7 +58,8 @@ def classification(*, num_classes: int) -> Task:
             "accuracy": metrics.masked_sum(metrics.correct(logits, labels), mask),
         }
 
-    return Task(num_classes=num_classes, loss=losses.cross_entropy, sums=sums)
+    loss = functools.partial(losses.cross_entropy, label_smoothing=label_smoothing)
+    return Task(num_classes=num_classes, loss=loss, sums=sums)
 
 
 TABLE: Mapping[str, Callable[..., Task]] = {"classification": classification}

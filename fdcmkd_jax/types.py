@@ -15,7 +15,8 @@ Batch = Mapping[str, Any]
 """One array per modality, plus ``label``, ``labelled``, ``mask`` and ``id``, all with N first.
 
 ``partner`` (optional) holds a second set of modalities: what the teacher sees instead of the
-example's own, in the controls that break pairs.
+example's own, in the controls that break pairs. ``teacher`` (optional) holds what the teacher says
+of it, ``logits`` and ``features``, in place of what it would see.
 """
 
 Params = Mapping[str, Any]

@@ -5,6 +5,7 @@ import re
 import runpy
 from pathlib import Path
 
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
@@ -163,6 +164,31 @@ def test_paper_has_no_auxiliary_heads_and_weights_of_one(plan_of, load):
     assert set(plan_of("av_digits.py", "paper").method.names) == {"low", "high", "align"}
 
 
+def test_heads_are_left_out_with_their_weights(plan_of, load):
+    assert set(plan_of("av_digits.py", "no_align").method.names) == {"auxiliary", "low", "high"}
+    built = plan_of("av_digits.py", "unsplit,no_auxiliary,no_align")
+    assert built.method.names == ("feature",)
+    paper, same = (load("av_digits.py", each) for each in ("paper", "weight_1,no_auxiliary"))
+    assert paper.to_dict() == same.to_dict()
+
+
+@pytest.mark.parametrize("presets", ["mse,no_align", "no_align,no_align", "paper,no_auxiliary"])
+def test_heads_that_are_not_there_cannot_be_left_out(presets):
+    with pytest.raises(ValueError, match=r"needs a method with the term '\w+' before it"):
+        DIGITS["get_config"](presets)
+
+
+def test_smoothed_smooths_what_is_trained_and_not_what_is_measured(plan_of):
+    built = plan_of("av_digits.py", "smoothed")
+    logits, labels = jnp.array([[2.0, *[0.0] * 9]]), jnp.array([0])
+    task = built.harness.task
+    plain = np.log(np.exp(2) + 9) - 2
+    np.testing.assert_allclose(task.loss(logits, labels), [plain + 0.1 * (2 - 0.2)], rtol=1e-6)
+    total, _ = task.sums(logits, labels, jnp.array([True]))["loss"]
+    np.testing.assert_allclose(total, plain, rtol=1e-6)
+    assert built.method.names == ()
+
+
 def test_authors_code_selects_on_the_test_split_and_says_so(plan_of):
     built = plan_of("av_digits.py", "authors_code")
     chosen = built.harness.evaluate.describe()
@@ -206,7 +232,8 @@ def test_supervised_sees_only_the_labelled_pairs_for_as_many_steps(plan_of):
         ("directions", "audio->image", "directions must be a list .*, got 'audio->image'"),
         ("directions", ("audio->image", "audio -> image"), r"directions repeat: \['audio->image'"),
         ("directions", ("->image",), "a direction is 'teacher->student' .*, got '->image'"),
-        ("teacher.num_epochs", 0, "section 'teacher': num_epochs must be positive, got 0"),
+        ("teacher.num_epochs", -1, "section 'teacher': num_epochs must not be negative, got -1"),
+        ("task.label_smoothing", 1.0, r"label_smoothing must lie in \[0, 1\), got 1.0"),
         ("teacher.checkpoints", {"smell": "x"}, "modality in teacher.checkpoints: 'smell'"),
         ("optim", 3, "the config section optim must hold keys, got 3"),
         ("models", {"audio": {"name": "resnet_tiny"}}, "config section models: 'image'"),

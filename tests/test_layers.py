@@ -25,6 +25,7 @@ ROWS = [
     {"state"},
     {"step"},
     {"data"},
+    {"cache"},
     {"log"},
     {"checkpoint"},
     {"evaluation"},

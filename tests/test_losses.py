@@ -314,6 +314,22 @@ def test_cross_entropy_is_finite_where_a_softmax_would_overflow():
     np.testing.assert_allclose(gradient, [[0.0, 0.0], [-1.0, 1.0]], atol=1e-6)
 
 
+@pytest.mark.parametrize("positions", [(), (3, 2)], ids=["vector", "map"])
+def test_smoothed_cross_entropy_is_that_of_the_mixed_target(positions, rng):
+    logits = rng.normal(size=(4, *positions, 5)).astype(np.float32)
+    classes = rng.integers(0, 5, (4, *positions))
+    target = 0.8 * np.eye(5)[classes] + 0.2 / 5
+    log_probabilities = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = -(target * log_probabilities).sum(-1).reshape(4, -1).mean(-1)
+    actual = losses.cross_entropy(jnp.asarray(logits), jnp.asarray(classes), label_smoothing=0.2)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_smoothing_by_all_of_the_target_is_refused():
+    with pytest.raises(ValueError, match=r"label_smoothing must lie in \[0, 1\), got 1.0"):
+        losses.cross_entropy(jnp.zeros((1, 2)), jnp.zeros(1, jnp.int32), label_smoothing=1.0)
+
+
 def test_cross_entropy_widens_bfloat16():
     logits, classes = normal(0, 4, 5, dtype=jnp.bfloat16), labels(1, 4, classes=5)
     actual = compiled(losses.cross_entropy)(logits, classes)

@@ -43,6 +43,7 @@ CASES = [(name, {}) for name in methods.names() if name != "join"] + [
     ("fd_cmkd", {"basis": "random", "normalize": "rms", "low_loss": "log_mse"}),
     ("fd_cmkd", {"basis": "learned", "high_loss": "none"}),
     ("fd_cmkd", {"basis": "none", "normalize": "none"}),
+    ("fd_cmkd", {"keep_dc": True}),
 ]
 each_case = pytest.mark.parametrize(
     ("name", "options"),
@@ -265,6 +266,19 @@ def test_terms_are_the_same_without_jit(name, options):
     expected = compiled(method.terms)(*arguments)
     for term, value in method.terms(*arguments).items():
         np.testing.assert_allclose(value, expected[term], rtol=1e-5, err_msg=term)
+
+
+@each_case
+def test_a_method_that_reads_the_teachers_maps_says_so(name, options):
+    method, params, student, teacher, known = set_up(name, options)
+    without = teacher.replace(maps={})
+    if method.reads_teacher_maps:
+        with pytest.raises((ConfigError, ValueError, KeyError)):
+            method.terms(params, student, without, known)
+    else:
+        expected = compiled(method.terms)(params, student, teacher, known)
+        actual = jax.jit(method.terms)(params, student, without, known)
+        jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
 @each_case
@@ -578,6 +592,41 @@ def test_without_a_split_one_head_reads_the_whole_feature_of_each_model():
         expected += oracles.cross_entropy(logits, np.asarray(known.labels))
     actual = compiled(method.terms)(params, student, teacher, known)["align"]
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+KEPT_MEAN = [{"basis": each} for each in ("dft", "dct", "haar", "random", "learned")]
+
+
+@pytest.mark.parametrize("options", [*KEPT_MEAN, {"soft_cutoff": True}], ids=str)
+def test_a_kept_mean_is_read_by_the_low_heads_and_by_nothing_else(options):
+    method, params, student, *rest = set_up("fd_cmkd", options, student_width=TEACHER_WIDTH)
+    kept = methods.make("fd_cmkd", keep_dc=True, **options)
+    plain, changed = method.heads(params, student), kept.heads(params, student)
+    for group in ("align", "auxiliary"):
+        np.testing.assert_array_equal(changed[f"{group}_high"], plain[f"{group}_high"])
+        assert np.all(changed[f"{group}_low"] != plain[f"{group}_low"])
+    terms, expected = (each.terms(params, student, *rest) for each in (kept, method))
+    for band in ("low", "high"):
+        np.testing.assert_allclose(terms[band], expected[band], rtol=1e-5, err_msg=band)
+
+
+def test_the_low_head_reads_the_low_band_with_its_mean():
+    method, params, student, *_ = set_up("fd_cmkd", {"keep_dc": True}, student_width=TEACHER_WIDTH)
+    low = oracles.bands(student.features, HALF, keep_dc=True)[0]
+    head = params["align"]["low"]
+    expected = oracles.head(head["kernel"], head["bias"], low)
+    np.testing.assert_allclose(
+        method.heads(params, student)["align_low"], expected, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_without_a_scale_the_kept_mean_counts_in_the_low_distance_alone():
+    options = {"keep_dc": True, "normalize": "none"}
+    method, params, student, *rest = set_up("fd_cmkd", options, student_width=TEACHER_WIDTH)
+    raised = student.replace(features=student.features + 3.0)
+    before, after = (method.terms(params, each, *rest) for each in (student, raised))
+    assert np.all(np.abs(after["low"] - before["low"]) > 1)
+    np.testing.assert_allclose(after["high"], before["high"], rtol=1e-4)
 
 
 def test_a_learned_split_is_one_span_for_both_models_trained_by_every_term():

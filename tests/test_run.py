@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 import pytest
 from toy import NUM_CLASSES, toy_config, toy_data, toy_net
 
-from fdcmkd_jax import data, experiment, log, loop, methods, models, plan
+from fdcmkd_jax import cache, data, experiment, log, loop, methods, models, plan
 from fdcmkd_jax.checkpoint import load_weights
 from fdcmkd_jax.methods.base import Method, no_params
 from fdcmkd_jax.step import Devices
@@ -297,6 +297,57 @@ def test_teacher_of_an_earlier_run_serves_without_training(reference, tmp_path, 
     assert teacher["test"] == reference[1]["teachers"]["audio"]["test"]
     assert teacher["loaded_from"].endswith("teachers/audio")
     assert not (tmp_path / "teachers/audio/checkpoints").exists()
+
+
+@pytest.mark.parametrize("pairing", ["true", "mismatched"])
+def test_a_teacher_run_once_teaches_what_one_run_in_every_step_does(
+    reference, tmp_path, monkeypatch, pairing
+):
+    config = toy_config(directions=("audio->image",))
+    config.teacher.checkpoints.audio = str(reference[0] / "teachers/audio")
+    config.data.pairing = pairing
+    config.data.drop_remainder = False
+    ran, split = [], Devices.split
+
+    def record(self, batch):
+        if "labelled" in batch:
+            ran.append("teacher" not in batch)
+        return split(self, batch)
+
+    monkeypatch.setattr(Devices, "split", record)
+    experiment.run(config, tmp_path / "once", with_report=False)
+    monkeypatch.setattr(cache, "LIMIT_MB", 0)
+    experiment.run(config, tmp_path / "always", with_report=False)
+    assert ran == [False] * 12 + [True] * 12  # Two epochs of six batches of 8, of 44 examples.
+    once, always = (tmp_path / name / "students/audio-to-image" for name in ("once", "always"))
+    chex.assert_trees_all_close(
+        [{"terms": row["terms"], "norms": row["gradient_norms"]} for row in rows(once, "train")],
+        [{"terms": row["terms"], "norms": row["gradient_norms"]} for row in rows(always, "train")],
+        rtol=1e-3,
+        atol=1e-5,
+    )
+    chex.assert_trees_all_close(
+        arrays(once, 12)["weights"], arrays(always, 12)["weights"], rtol=1e-3, atol=1e-4
+    )
+
+
+def test_untrained_teacher_is_what_training_would_start_from(tmp_path, monkeypatch):
+    results = experiment.run(quick(**{"teacher.num_epochs": 0}), tmp_path / "drawn")
+    teacher = results["teachers"]["audio"]
+    assert (teacher["selected_step"], teacher["last"]["step"]) == (0, 0)
+    assert teacher["selection"] == "none: as drawn, not trained"
+    started = []
+    start = loop.start
+
+    def record(job, *rest):
+        started.append(start(job, *rest))
+        raise Cut
+
+    monkeypatch.setattr(loop, "start", record)
+    with pytest.raises(Cut):
+        experiment.run(quick(), tmp_path / "trained")
+    weights = arrays_of(tmp_path / "drawn" / "teachers/audio", 0)
+    chex.assert_trees_all_equal(weights, jax.tree.map(np.asarray, started[0].variables))
 
 
 def test_teacher_of_another_seed_is_refused(reference, tmp_path):

@@ -223,6 +223,21 @@ def test_teacher_of_broken_pairs_sees_the_partner(two):
     chex.assert_trees_all_equal(paired, broken)
 
 
+def test_outputs_in_the_batch_stand_for_the_teacher(two):
+    batch = next(batches(1, real=11))
+    says = toy_net(NUM_CLASSES).apply(
+        two.teacher_variables, jnp.asarray(batch["audio"]), train=False
+    )
+    known = {"logits": np.array(says.logits), "features": np.array(says.features)}
+    _, (expected,) = two.train([batch])
+    batch.pop("audio")
+    _, (actual,) = two.train([{**batch, "teacher": known}])
+    chex.assert_trees_all_close(actual, expected, rtol=1e-5, atol=1e-7)
+    known["features"][:11] *= -1  # What is in the batch is what counts.
+    _, (other,) = two.train([{**batch, "teacher": known}])
+    assert float(other["terms"]["low"][0]) != float(expected["terms"]["low"][0])
+
+
 def test_loss_is_the_weighted_sum_of_terms(two):
     _, (row,) = two.train(batches(1))
     expected = sum(WEIGHTS[name] * float(mean) for name, (mean, _) in row["terms"].items())

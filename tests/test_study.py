@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 from test_report import Tags, make_run
 
-from fdcmkd_jax import plan, study
+from fdcmkd_jax import losses, methods, plan, study
 from fdcmkd_jax.report import style
 from fdcmkd_jax.study import __main__ as command_line
 from fdcmkd_jax.study import page, spec, tables, work
@@ -128,6 +128,15 @@ class TestFiles:
         spec.check(found)
         assert found.question
         assert found.seeds > 2
+        for arm in found.arms:
+            settings = plan.resolve(spec.config_of(found, spec.Cell(arm, 0), Path("/study")))
+            names = methods.make(**settings["method"]).names
+            losses.check_weights(settings["weights"], ("task", *names))
+
+    def test_table_1_holds_every_method_at_its_preset(self):
+        arms = study.read(ROOT / "studies" / "table1.toml").arms.values()
+        assert {arm.presets or "fd_cmkd" for arm in arms} == set(methods.names())
+        assert not any(arm.overrides for arm in arms)
 
     def test_presets_come_before_overrides_and_the_studys_before_the_arms(self, file):
         found = changed(
@@ -149,6 +158,12 @@ class TestFiles:
         }
         own = spec.config_of(toy, spec.Cell("none", 1), Path("/study"))
         assert own.teacher.checkpoints.to_dict() == {"audio": "", "image": ""}
+
+    def test_an_untrained_teacher_is_not_replaced_by_the_shared_one(self, file):
+        found = changed(file, 'presets = "relabelled"', 'presets = "random"')
+        config = spec.config_of(found, spec.Cell("relabelled", 1), Path("/study"))
+        assert config.teacher.num_epochs == 0
+        assert config.teacher.checkpoints.to_dict() == {"audio": "", "image": ""}
 
     def test_a_grid_makes_one_arm_a_place_of_its_lists_with_the_control_of_that_place(self):
         found = study.read(ROOT / "studies" / "weights.toml").arms

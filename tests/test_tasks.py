@@ -15,6 +15,17 @@ def test_classification_reads_labels_as_classes():
     np.testing.assert_allclose(loss, softplus, rtol=1e-5, atol=1e-6)
 
 
+def test_smoothing_is_of_the_training_loss_and_not_of_what_is_measured():
+    task = tasks.classification(num_classes=2, label_smoothing=0.5)
+    plain = tasks.classification(num_classes=2)
+    # A quarter of the target is on the other class, whose logit is lower by the gap.
+    gaps = np.array([2.0, -2.0, 9.0])
+    expected = plain.loss(LOGITS, LABELS) + 0.25 * gaps
+    np.testing.assert_allclose(task.loss(LOGITS, LABELS), expected, rtol=1e-5)
+    mask = jnp.array([True, True, True])
+    assert task.sums(LOGITS, LABELS, mask) == plain.sums(LOGITS, LABELS, mask)
+
+
 def test_classification_sums_loss_and_accuracy_inside_the_mask():
     mask = jnp.array([True, True, False])
     sums = tasks.classification(num_classes=2).sums(LOGITS, LABELS, mask)
@@ -52,6 +63,12 @@ def test_one_class_is_refused():
     message = "task 'classification': classification needs at least 2 classes, got 1"
     with pytest.raises(ConfigError, match=message):
         tasks.make("classification", num_classes=1)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_smoothing_outside_its_range_is_refused(share):
+    with pytest.raises(ConfigError, match=r"label_smoothing must lie in \[0, 1\), got"):
+        tasks.make("classification", num_classes=2, label_smoothing=share)
 
 
 def test_a_misspelt_task_is_refused_with_the_nearest_name():

@@ -24,7 +24,8 @@ class View:
         source: The split.
         modalities: Which keys of an example are modalities.
         pairing: ``"true"``; ``"shuffled"``: partners of the same class; ``"mismatched"``: any
-            partner; ``"relabelled"``: class c is taught by a fixed other class.
+            partner; ``"relabelled"``: class c is taught by a fixed other class. What the teacher
+            reads is exchanged, so its logits go with its features: see `partners`.
         labelled_per_class: Labels are shown for the first so many examples of a class, by ``id``;
             0 shows all.
         drop_unlabelled: Leave the others out instead of hiding their labels.
@@ -102,6 +103,13 @@ def partners(labels: Int[np.ndarray, " N"], pairing: Pairing, seed: int) -> Int[
         pairing: ``"shuffled"``: a permutation within each class. ``"mismatched"``: a permutation
             of all examples, so labels agree at chance. ``"relabelled"``: examples of class
             ``perm(c)``, where perm moves every class.
+
+            Logits are those of the partner and are not renamed: on every example of class c a good
+            teacher predicts ``perm(c)``. A term that compares features, or classifies both models'
+            by the example's own label, finds classes as separable as before under other names. A
+            term that compares logits is told one wrong class, always the same, against the label;
+            and where a label is hidden, the pseudo-label is that class. For those methods the
+            control asks what a consistently wrong teacher costs; ``"shuffled"`` keeps its class.
         seed: Of the draw.
 
     Returns:

@@ -103,7 +103,7 @@ def afd(size: int = 128, axis_name: str | None = None) -> Method:
         weights = attention(params, s, t, targets.mask)
         return {"attention": jnp.sum(weights * stacked, axis=(1, 2))}
 
-    return Method(init=init, terms=terms, names=("attention",))
+    return Method(init=init, terms=terms, names=("attention",), reads_teacher_maps=True)
 
 
 def _stages(maps: Mapping[str, Array]) -> list[Array]:

@@ -34,6 +34,7 @@ class Method(NamedTuple):
         names: The names ``terms`` returns; a config weights exactly these and ``task``.
         label_terms: Those that read labels: they count only examples whose label is shown.
         heads: ``(params, student) -> {name: logits}``: classifiers to report beside the main one.
+        reads_teacher_maps: Whether ``terms`` reads the teacher's maps; else these may be absent.
     """
 
     init: Callable[[Array, Outputs, Outputs | None, int], Params]
@@ -41,6 +42,7 @@ class Method(NamedTuple):
     names: tuple[str, ...]
     label_terms: frozenset[str] = frozenset()
     heads: Callable[[Params, Outputs], dict[str, Array]] = no_heads
+    reads_teacher_maps: bool = False
 
 
 def init_dense(key: Array, size_in: int, size_out: int) -> dict[str, Array]:

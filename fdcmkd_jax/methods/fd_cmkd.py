@@ -29,6 +29,7 @@ def fd_cmkd(
     soft_cutoff: bool = False,
     basis: Basis = "dft",
     basis_seed: int = 0,
+    keep_dc: bool = False,
     normalize: losses.Normalize = "band",
     low_loss: losses.BandLoss = "mse",
     high_loss: losses.BandLoss = "log_mse",
@@ -52,6 +53,9 @@ def fd_cmkd(
             one band ``feature`` that is all of it, the mean too, compared by ``low_loss`` and
             classified by one head where two bands have two.
         basis_seed: Which split the basis ``"random"`` draws.
+        keep_dc: Put the mean (bin 0) into the low band, as the paper's mask does; the public code
+            drops it. Every scale but ``normalize="none"`` removes the mean again, so only the low
+            heads see it. The basis ``"none"`` keeps it anyway.
         normalize: The common scale: ``"band"``, ``"before"``, ``"rms"`` or ``"none"``; see
             `frequency_distances`.
         low_loss: ``"mse"``, ``"log_mse"`` or ``"none"``, which leaves the term out.
@@ -95,7 +99,7 @@ def fd_cmkd(
         check_choice(option, value, choices)
     whole = basis == "none"
     band_losses = {"feature": low_loss} if whole else {"low": low_loss, "high": high_loss}
-    init_split, split = _splitter(basis, basis_seed, cutoff, soft_cutoff)
+    init_split, split = _splitter(basis, basis_seed, keep_dc, cutoff, soft_cutoff)
     groups = [
         name for name, wanted in (("align", shared_heads), ("auxiliary", auxiliary_heads)) if wanted
     ]
@@ -155,7 +159,7 @@ def fd_cmkd(
 
 
 def _splitter(
-    basis: Basis, basis_seed: int, cutoff: float, soft_cutoff: bool
+    basis: Basis, basis_seed: int, keep_dc: bool, cutoff: float, soft_cutoff: bool
 ) -> tuple[Callable[[Array, int], Params], Callable[[Params, Array], Split]]:
     """``init(key, D) -> params``, what of the split is trained, and ``split(params, features)``."""
     if soft_cutoff and basis not in ("dft", "dct"):
@@ -182,7 +186,9 @@ def _splitter(
             trained = params["cutoff"]
             edge = SoftCutoff(jax.nn.sigmoid(trained["logit"]), jnp.exp(trained["log_slope"]))
         chosen = params["basis"] if basis == "learned" else basis
-        return split_bands(features, cutoff=edge, basis=chosen, basis_seed=basis_seed)._asdict()
+        return split_bands(
+            features, cutoff=edge, keep_dc=keep_dc, basis=chosen, basis_seed=basis_seed
+        )._asdict()
 
     return init, split
 

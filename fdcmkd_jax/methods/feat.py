@@ -42,4 +42,5 @@ def feat(stage: str = "", regressor: bool = True) -> Method:
         init=adapter_only(stage, always=regressor),
         terms=terms,
         names=("feature",),
+        reads_teacher_maps=bool(stage),
     )

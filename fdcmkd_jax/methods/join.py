@@ -77,4 +77,5 @@ def join(methods: Mapping[str, Mapping[str, Any]], axis_name: str | None = None)
             f"{name}_{term}" for name, part in parts.items() for term in part.label_terms
         ),
         heads=heads,
+        reads_teacher_maps=any(part.reads_teacher_maps for part in parts.values()),
     )

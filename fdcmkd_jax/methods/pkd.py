@@ -47,4 +47,9 @@ def pkd(stage: str = "", axis_name: str | None = None) -> Method:
         own, goal = (standardize(x, targets.mask) for x in (own, goal))
         return {"feature": losses.mean_squared_error(own, goal) / 2}
 
-    return Method(init=adapter_only(stage), terms=terms, names=("feature",))
+    return Method(
+        init=adapter_only(stage),
+        terms=terms,
+        names=("feature",),
+        reads_teacher_maps=bool(stage),
+    )

@@ -50,4 +50,4 @@ def similarity(stage: str = "", axis_name: str | None = None) -> Method:
         size = batch.count(targets.mask, axis_name)
         return {"similarity": jnp.sum(jnp.square(error), axis=1) / size}
 
-    return Method(init=init, terms=terms, names=("similarity",))
+    return Method(init=init, terms=terms, names=("similarity",), reads_teacher_maps=bool(stage))

@@ -145,6 +145,9 @@ def config_of(study: Study, cell: Cell, workdir: Path) -> ml_collections.ConfigD
         cell: One of its cells.
         workdir: The study's folder, which holds the shared data and teachers.
 
+    Returns:
+        The config; its teachers are the shared ones, unless the arm's are not trained.
+
     Raises:
         ConfigError: If the config file cannot be read or lacks a preset or key that the arm names.
     """
@@ -155,7 +158,7 @@ def config_of(study: Study, cell: Cell, workdir: Path) -> ml_collections.ConfigD
     if not config.data.get("data_dir"):
         config.data.data_dir = str(workdir / "data")
     source = teacher_cell(study, cell.seed)
-    if cell != source:
+    if cell != source and config.teacher.num_epochs:
         checkpoints = dict(config.teacher.get("checkpoints", {}))
         for text in config.directions:
             teacher = plan.Direction.parse(text).teacher

@@ -1,0 +1,86 @@
+"""A frozen teacher's outputs, computed once instead of in every step."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from fdcmkd_jax import state
+from fdcmkd_jax.data.base import Example, Source
+from fdcmkd_jax.types import Params
+
+LIMIT_MB = 256
+"""Of the outputs kept in memory; a teacher that says more is run in every step."""
+
+
+class Taught:
+    """A split that holds what a teacher says of its examples, in place of what the teacher reads.
+
+    Args:
+        source: The split.
+        modality: What the teacher reads.
+        outputs: ``logits [N, ..., K]`` and ``features [N, ..., D]``, in the split's order.
+    """
+
+    def __init__(self, source: Source, modality: str, outputs: dict[str, np.ndarray]) -> None:
+        self._source, self._outputs = source, outputs
+        self._left_out = (modality, "partner")
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Example:
+        example = self._source[index]
+        kept = {key: value for key, value in example.items() if key not in self._left_out}
+        return {**kept, "teacher": {name: rows[index] for name, rows in self._outputs.items()}}
+
+
+def with_outputs(
+    source: Source, model: nn.Module, variables: Params, modality: str, *, batch_size: int
+) -> Source:
+    """A training split with a teacher's outputs in it, if they are small enough to be kept.
+
+    For a teacher that sees the same input of an example in every epoch. Where pairs are broken that
+    is the partner's, so a control has the outputs it would have had. Maps are not kept.
+
+    Args:
+        source: The split as the student sees it.
+        model: The teacher's backbone.
+        variables: Its ``{"params", "batch_stats"}``.
+        modality: What it reads.
+        batch_size: N of the pass that computes the outputs.
+
+    Returns:
+        A `Taught` split; ``source`` itself if all its outputs together, with their N rows of
+        logits and features, would take more than `LIMIT_MB`.
+    """
+
+    def seen(index: int) -> np.ndarray:
+        example = source[index]
+        return np.asarray(example.get("partner", example)[modality])
+
+    says = state.abstract_outputs(model, variables, jnp.asarray(seen(0))[None])
+    size = sum(x.size * x.dtype.itemsize for x in (says.logits, says.features))
+    if len(source) * size > LIMIT_MB * 2**20:
+        return source
+
+    @jax.jit
+    def run(variables: Params, x: jax.Array) -> dict[str, jax.Array]:
+        outputs: Any = model.apply(variables, x, train=False)
+        return {"logits": outputs.logits, "features": outputs.features}
+
+    variables = jax.device_put(variables)
+    count = min(batch_size, len(source))
+    batches = []
+    for first in range(0, len(source), count):
+        # The last row fills the last batch up, so that one shape is compiled.
+        rows = [min(row, len(source) - 1) for row in range(first, first + count)]
+        found = run(variables, np.stack([seen(row) for row in rows]))
+        batches.append(jax.tree.map(np.asarray, found))
+    return Taught(
+        source,
+        modality,
+        jax.tree.map(lambda *parts: np.concatenate(parts)[: len(source)], *batches),
+    )
