@@ -171,6 +171,7 @@ class Checkpoints:
             batch_stats=found["weights"]["batch_stats"],
             opt_state=training["opt_state"],
             rng=training["rng"],
+            memory=training["memory"],
         )
         return state, found["progress"]
 
@@ -213,6 +214,7 @@ def _training(state: TrainState) -> dict[str, Any]:
         "method": state.params["method"],
         "opt_state": state.opt_state,
         "rng": state.rng,
+        "memory": state.memory,
     }
 
 

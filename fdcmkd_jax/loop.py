@@ -24,7 +24,7 @@ from fdcmkd_jax.methods import Method
 from fdcmkd_jax.state import TrainState
 from fdcmkd_jax.step import Devices, Sums, make_train_step, to_host
 from fdcmkd_jax.tasks import Task
-from fdcmkd_jax.types import Params
+from fdcmkd_jax.types import Params, Targets
 
 
 class NonFiniteError(ArithmeticError):
@@ -268,6 +268,7 @@ def start(job: Job, harness: Harness, optimizer: optax.GradientTransformation) -
         teacher,
         optimizer,
         harness.task.num_classes,
+        everyone=_everyone(job.train, harness.task) if job.method.init_memory else None,
     )
     if job.weights_at_start is None:
         return drawn
@@ -275,6 +276,15 @@ def start(job: Job, harness: Harness, optimizer: optax.GradientTransformation) -
     return drawn.replace(
         params={**drawn.params, "model": given["params"]}, batch_stats=given["batch_stats"]
     )
+
+
+def _everyone(source: Source, task: Task) -> Targets:
+    """The targets of a whole split, in its order; one pass over it."""
+    examples = (source[row] for row in range(len(source)))
+    rows = [(each["label"], each["labelled"], each["id"]) for each in examples]
+    labels, labelled, ids = (jnp.asarray(np.stack(column)) for column in zip(*rows, strict=True))
+    batch = {"label": labels, "labelled": labelled, "mask": jnp.ones(len(ids), bool), "id": ids}
+    return task.targets(batch)
 
 
 def _train_step(job: Job, harness: Harness) -> tuple[Callable, Params]:
@@ -321,7 +331,8 @@ def _check_finite(host: TrainState, step: int, saved: int | None) -> None:
 
     A step's losses are those before its update, so they can be finite when the update is not.
     """
-    for path, leaf in jax.tree_util.tree_leaves_with_path((host.params, host.batch_stats)):
+    kept = (host.params, host.batch_stats, host.memory)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(kept):
         if not np.isfinite(leaf).all():
             name = jax.tree_util.keystr(path[1:], simple=True, separator="/")
             raise _diverged(

@@ -12,7 +12,7 @@ from flax.training import train_state
 from jaxtyping import Array, Float
 
 from fdcmkd_jax.methods import Method
-from fdcmkd_jax.types import Outputs, Params
+from fdcmkd_jax.types import Outputs, Params, Targets
 
 
 class TrainState(train_state.TrainState):
@@ -22,10 +22,12 @@ class TrainState(train_state.TrainState):
         params: ``{"model": ..., "method": ...}``.
         batch_stats: The model's running statistics.
         rng: Key data, uint32; each step folds its number in, so a resumed run draws the same.
+        memory: What the method remembers; empty for most.
     """
 
     batch_stats: Params = struct.field(pytree_node=True)
     rng: Array = struct.field(pytree_node=True)
+    memory: Params = struct.field(pytree_node=True, default_factory=dict)
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -41,6 +43,7 @@ def create(
     teacher: Outputs | None,
     optimizer: optax.GradientTransformation,
     num_classes: int,
+    everyone: Targets | None = None,
 ) -> TrainState:
     """A fresh state.
 
@@ -55,12 +58,14 @@ def create(
         teacher: The teacher's outputs, or their abstract shapes; None without a teacher.
         optimizer: Initialised on all trainables.
         num_classes: K.
+        everyone: The targets of the whole training split, for a method with a memory.
 
     Returns:
         A `TrainState` at step 0.
 
     Raises:
-        ValueError: If the model does not call ``perturb("features", ...)``.
+        ValueError: If the model does not call ``perturb("features", ...)``, or there are no targets
+            for a method with a memory.
     """
     model_key, method_key, step_key = jax.random.split(key, 3)
     variables = _init(model, model_key, example)
@@ -74,12 +79,18 @@ def create(
         "model": variables["params"],
         "method": method.init(method_key, outputs, teacher, num_classes),
     }
+    memory: Params = {}
+    if method.init_memory is not None:
+        if everyone is None:
+            raise ValueError("a method with a memory needs the targets of the training split.")
+        memory = method.init_memory(jax.random.fold_in(method_key, 1), params["method"], everyone)
     state = TrainState.create(
         apply_fn=model.apply,
         params=params,
         tx=optimizer,
         batch_stats=variables.get("batch_stats", {}),
         rng=jax.random.key_data(step_key),
+        memory=memory,
     )
     # An array from the start: a Python number would compile the first step apart from the others.
     return state.replace(step=jnp.zeros((), jnp.int32))

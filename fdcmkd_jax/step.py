@@ -92,18 +92,18 @@ def make_train_step(
                 mutable=["batch_stats"],
                 rngs={"dropout": key},
             )
-            terms = {
-                "task": targets.loss(outputs.logits),
-                **method.terms(params["method"], outputs, teacher_outputs, targets),
-            }
+            found, memory = method.run(
+                params["method"], outputs, teacher_outputs, targets, state.memory
+            )
+            terms = {"task": targets.loss(outputs.logits), **found}
             shares = {
                 name: jnp.where(counted[name], term, 0) / jnp.maximum(counts[name], 1)
                 for name, term in terms.items()
             }
-            return shares, (outputs, updates["batch_stats"])
+            return shares, (outputs, updates["batch_stats"], memory)
 
         shift = _no_shift(student, batch[student_input])
-        shares, pull_back, (outputs, batch_stats) = jax.vjp(
+        shares, pull_back, (outputs, batch_stats, memory) = jax.vjp(
             contributions, state.params, shift, has_aux=True
         )
         weighted, cotangents = jax.value_and_grad(
@@ -138,7 +138,8 @@ def make_train_step(
         }
         # Equal on every device already where BatchNorm is synchronised.
         batch_stats = lax.pmean(batch_stats, AXIS)
-        return state.apply_gradients(grads=gradients, batch_stats=batch_stats), sums
+        state = state.apply_gradients(grads=gradients, batch_stats=batch_stats, memory=memory)
+        return state, sums
 
     return step
 

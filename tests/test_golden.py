@@ -1,5 +1,6 @@
 """Losses and gradients against numbers computed elsewhere, in float64 and by other code."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -260,3 +261,36 @@ def test_afd():
     expected = GOLDEN["afd"]["outputs"]["grad_student_maps"]
     for gradient, numbers in zip(gradients.values(), expected, strict=True):
         np.testing.assert_allclose(gradient, np.asarray(numbers), rtol=1e-4, atol=1e-6)
+
+
+def test_crd_and_its_banks(monkeypatch):
+    x = given("crd")
+    module = importlib.import_module("fdcmkd_jax.methods.crd")
+    chosen = x["contrast_idx_pos_first"]
+    monkeypatch.setattr(module, "_negatives", lambda *arguments: chosen[:, 1:])
+    method = methods.make("crd", negatives=3, size=4)
+    identity = {"kernel": jnp.eye(4), "bias": jnp.zeros(4)}
+    row = jnp.arange(6)
+    memory = {
+        "student": {"bank": x["memory_student"], "normalizer": jnp.zeros(())},
+        "teacher": {"bank": x["memory_teacher"], "normalizer": jnp.zeros(())},
+        "places": {"ids": row, "rows": row, "first": row, "count": jnp.ones(6, int)},
+        "rng": jax.random.key_data(jax.random.key(0)),
+        "step": jnp.zeros((), jnp.int32),
+    }
+    params = {"student": identity, "teacher": identity}
+    teacher = outputs(features=x["teacher_embed_before_l2"])
+    known = targets(2).replace(id=chosen[:, 0])
+
+    def run(student):
+        return method.run(params, outputs(features=student), teacher, known, memory)
+
+    student = x["student_embed_before_l2"]
+    assert_golden("crd", lambda s: run(s)[0]["contrast"], student)
+    after = run(student)[1]
+    for side, other in (("student", "teacher"), ("teacher", "student")):
+        expected = GOLDEN["crd"]["outputs"][f"memory_{side}_after"]
+        np.testing.assert_allclose(after[side]["bank"], expected, atol=1e-6)
+        # Z of the student's loss is kept beside the bank that it reads, the teacher's.
+        expected = GOLDEN["crd"]["parts"][f"Z_{side}"]
+        np.testing.assert_allclose(after[other]["normalizer"], expected, rtol=1e-5)

@@ -194,6 +194,35 @@ def test_run_that_was_cut_off_continues_to_the_same_bits(
         assert_same_model(tmp_path / folder, reference[0] / folder)
 
 
+@pytest.mark.parametrize("cut_after", [13, 15])  # Of 18 rows, the student's are the last 9.
+def test_a_methods_memory_continues_to_the_same_bits(tmp_path, monkeypatch, cut_after):
+    config = quick()
+    config.method = ml_collections.ConfigDict({"name": "crd", "negatives": 4, "size": 8})
+    config.weights.contrast = 0.1
+    experiment.run(config, tmp_path / "whole", with_report=False)
+    write, written = log.Log.write, []
+
+    def write_or_cut(self, row):
+        written.append(row)
+        if len(written) == cut_after:
+            raise Cut
+        write(self, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log.Log, "write", write_or_cut)
+        with pytest.raises(Cut):
+            experiment.run(config, tmp_path / "cut", with_report=False)
+    folder = "students/audio-to-image"
+    saved = [path.name for path in (tmp_path / "cut" / folder / "checkpoints").iterdir()]
+    assert saved
+    assert str(TOTAL) not in saved
+    experiment.run(config, tmp_path / "cut", with_report=False)
+    assert_same_model(tmp_path / "cut" / folder, tmp_path / "whole" / folder)
+    memory = arrays(tmp_path / "cut" / folder, TOTAL)["training"]["memory"]
+    assert memory["step"] == TOTAL
+    np.testing.assert_array_equal(memory["places"]["ids"], 5000 + np.arange(44))
+
+
 def test_run_killed_at_random_steps_ends_with_the_same_bits(tmp_path):
     def start(workdir, kill_at):
         command = [sys.executable, TOY_RUN, workdir, f"--kill-at={kill_at}"]

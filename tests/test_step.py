@@ -52,6 +52,7 @@ class Setting:
             outputs if teacher else None,
             optimizer,
             NUM_CLASSES,
+            everyone=TASK.targets(first),
         )
         self.start = to_host(self.start)  # The first step reuses the buffers it is given.
         step = make_train_step(
@@ -125,6 +126,30 @@ def test_device_count_does_not_change_losses_that_relate_the_batchs_examples():
     )
     chex.assert_trees_all_close(one, many, rtol=1e-3, atol=1e-5)
     chex.assert_trees_all_close(many, sharded, rtol=1e-5, atol=1e-7)
+
+
+def test_device_count_does_not_change_what_a_method_remembers():
+    method = methods.make("crd", axis_name=AXIS, negatives=4, size=8)
+    weights = {"task": 1.0, "contrast": 0.1}
+    stream = list(batches(4, real=5))
+    one, many, sharded = (
+        Setting(devices, method, weights).train(stream)
+        for devices in (on(1), on(4), on(4, "shard_map"))
+    )
+    chex.assert_trees_all_close(one[1], many[1], rtol=1e-3, atol=1e-5)
+    chex.assert_trees_all_close(one[0].memory, many[0].memory, rtol=1e-3, atol=1e-4)
+    chex.assert_trees_all_equal(many[0].memory, sharded[0].memory)
+    assert one[0].memory["step"] == 4
+
+
+def test_a_method_with_a_memory_needs_the_whole_split():
+    method = methods.make("crd")
+    model, image = toy_net(NUM_CLASSES), jnp.zeros((1, 8, 8, 2))
+    variables = model.init(jax.random.key(0), image, train=False)
+    teacher = state.abstract_outputs(model, variables, image)
+    optimizer, _ = optim.make(num_epochs=1, steps_per_epoch=1, learning_rate=0.1)
+    with pytest.raises(ValueError, match="needs the targets of the training split"):
+        state.create(jax.random.key(0), model, image, method, teacher, optimizer, NUM_CLASSES)
 
 
 def test_losses_fall(trained):

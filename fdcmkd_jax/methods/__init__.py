@@ -6,6 +6,7 @@ from typing import Any
 from fdcmkd_jax.methods.afd import afd
 from fdcmkd_jax.methods.base import Method
 from fdcmkd_jax.methods.contrastive import contrastive
+from fdcmkd_jax.methods.crd import crd
 from fdcmkd_jax.methods.decouple import decouple
 from fdcmkd_jax.methods.displacement import displacement
 from fdcmkd_jax.methods.dist import dist
@@ -27,6 +28,7 @@ from fdcmkd_jax.tables import build
 TABLE: Mapping[str, Callable[..., Method]] = {
     "afd": afd,
     "contrastive": contrastive,
+    "crd": crd,
     "decouple": decouple,
     "displacement": displacement,
     "dist": dist,
@@ -75,6 +77,7 @@ __all__ = [
     "Method",
     "afd",
     "contrastive",
+    "crd",
     "decouple",
     "displacement",
     "dist",

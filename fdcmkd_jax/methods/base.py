@@ -27,6 +27,11 @@ def no_heads(params: Params, student: Outputs) -> dict[str, Array]:
 class Method(NamedTuple):
     """A distillation method.
 
+    Most are a pair of pure functions, ``init`` and ``terms``. One that remembers something from
+    step to step has ``init_memory`` too: its ``terms`` then takes the memory as a fifth argument
+    and returns ``(terms, memory)``. The memory is not trained; it is part of the training state,
+    equal on all devices, and saved with it.
+
     Attributes:
         init: ``(key, student, teacher, num_classes) -> params``: the method's own trainables, drawn
             from the shapes of the two models' `Outputs` (abstract arrays do).
@@ -34,13 +39,41 @@ class Method(NamedTuple):
         names: The names ``terms`` returns; a config weights exactly these and ``task``.
         label_terms: Those that read labels: they count only examples whose label is shown.
         heads: ``(params, student) -> {name: logits}``: classifiers to report beside the main one.
+        init_memory: ``(key, params, everyone) -> memory``: what the method remembers at the start,
+            a tree of arrays; ``everyone`` is the whole training split's `Targets`, as far as the
+            student may know them. None if it remembers nothing.
     """
 
     init: Callable[[Array, Outputs, Outputs | None, int], Params]
-    terms: Callable[[Params, Outputs, Outputs, Targets], dict[str, Array]]
+    terms: Callable[..., Any]
     names: tuple[str, ...]
     label_terms: frozenset[str] = frozenset()
     heads: Callable[[Params, Outputs], dict[str, Array]] = no_heads
+    init_memory: Callable[[Array, Params, Targets], Params] | None = None
+
+    def run(
+        self,
+        params: Params,
+        student: Outputs,
+        teacher: Outputs | None,
+        targets: Targets,
+        memory: Params,
+    ) -> tuple[dict[str, Array], Params]:
+        """The terms and the memory after them, of a method with or without one.
+
+        Args:
+            params: The method's trainables.
+            student: The student's outputs, N first.
+            teacher: The teacher's; None without a teacher.
+            targets: The batch's, N first.
+            memory: What the method remembers; empty if nothing.
+
+        Returns:
+            ``({name: [N]}, memory)``.
+        """
+        if self.init_memory is None:
+            return self.terms(params, student, teacher, targets), memory
+        return self.terms(params, student, teacher, targets, memory)
 
 
 def init_dense(key: Array, size_in: int, size_out: int) -> dict[str, Array]:
