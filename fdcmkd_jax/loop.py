@@ -1,4 +1,4 @@
-"""Training one model: a teacher on its own, or a student under a frozen teacher."""
+"""Training one model: a teacher on its own, or a student under a teacher."""
 
 import math
 import time
@@ -82,7 +82,7 @@ class CheckpointOptions:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A frozen model.
+    """A trained model, frozen unless the method trains it on.
 
     Attributes:
         model: Its backbone.
@@ -269,6 +269,7 @@ def start(job: Job, harness: Harness, optimizer: optax.GradientTransformation) -
         optimizer,
         harness.task.num_classes,
         everyone=_everyone(job.train, harness.task) if job.method.init_memory else None,
+        teacher_variables=job.teacher.variables if job.teacher else None,
     )
     if job.weights_at_start is None:
         return drawn
@@ -288,7 +289,7 @@ def _everyone(source: Source, task: Task) -> Targets:
 
 
 def _train_step(job: Job, harness: Harness) -> tuple[Callable, Params]:
-    """The compiled step and the teacher's variables on the devices."""
+    """The compiled step and a frozen teacher's variables on the devices."""
     teacher = job.teacher
     step = make_train_step(
         job.model,
@@ -300,7 +301,8 @@ def _train_step(job: Job, harness: Harness) -> tuple[Callable, Params]:
         teacher_input=teacher.modality if teacher else None,
     )
     compiled = harness.devices.map(step, batch_argument=2, split_output=None, donate=True)
-    return compiled, harness.devices.replicate(teacher.variables if teacher else {})
+    frozen = teacher.variables if teacher and not job.method.trains_teacher else {}
+    return compiled, harness.devices.replicate(frozen)
 
 
 def _weights(current: TrainState) -> Weights:
@@ -331,7 +333,7 @@ def _check_finite(host: TrainState, step: int, saved: int | None) -> None:
 
     A step's losses are those before its update, so they can be finite when the update is not.
     """
-    kept = (host.params, host.batch_stats, host.memory)
+    kept = (host.params, host.batch_stats, host.teacher_stats, host.memory)
     for path, leaf in jax.tree_util.tree_leaves_with_path(kept):
         if not np.isfinite(leaf).all():
             name = jax.tree_util.keystr(path[1:], simple=True, separator="/")

@@ -19,15 +19,17 @@ class TrainState(train_state.TrainState):
     """A student (or a teacher in its own training) with its method's trainables.
 
     Attributes:
-        params: ``{"model": ..., "method": ...}``.
+        params: ``{"model": ..., "method": ...}``, and ``"teacher"`` where the method trains it.
         batch_stats: The model's running statistics.
         rng: Key data, uint32; each step folds its number in, so a resumed run draws the same.
         memory: What the method remembers; empty for most.
+        teacher_stats: The running statistics of a teacher that is trained; empty for most.
     """
 
     batch_stats: Params = struct.field(pytree_node=True)
     rng: Array = struct.field(pytree_node=True)
     memory: Params = struct.field(pytree_node=True, default_factory=dict)
+    teacher_stats: Params = struct.field(pytree_node=True, default_factory=dict)
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -44,6 +46,7 @@ def create(
     optimizer: optax.GradientTransformation,
     num_classes: int,
     everyone: Targets | None = None,
+    teacher_variables: Params | None = None,
 ) -> TrainState:
     """A fresh state.
 
@@ -59,13 +62,14 @@ def create(
         optimizer: Initialised on all trainables.
         num_classes: K.
         everyone: The targets of the whole training split, for a method with a memory.
+        teacher_variables: ``{"params", "batch_stats"}`` from which a method trains the teacher on.
 
     Returns:
         A `TrainState` at step 0.
 
     Raises:
         ValueError: If the model does not call ``perturb("features", ...)``, or there are no targets
-            for a method with a memory.
+            for a method with a memory or no teacher for one that trains it.
     """
     model_key, method_key, step_key = jax.random.split(key, 3)
     variables = _init(model, model_key, example)
@@ -79,6 +83,12 @@ def create(
         "model": variables["params"],
         "method": method.init(method_key, outputs, teacher, num_classes),
     }
+    teacher_stats: Params = {}
+    if method.trains_teacher:
+        if teacher_variables is None:
+            raise ValueError("a method that trains its teacher needs the teacher's variables.")
+        given = jax.tree.map(jnp.asarray, dict(teacher_variables))
+        params["teacher"], teacher_stats = given["params"], given["batch_stats"]
     memory: Params = {}
     if method.init_memory is not None:
         if everyone is None:
@@ -91,6 +101,7 @@ def create(
         batch_stats=variables.get("batch_stats", {}),
         rng=jax.random.key_data(step_key),
         memory=memory,
+        teacher_stats=teacher_stats,
     )
     # An array from the start: a Python number would compile the first step apart from the others.
     return state.replace(step=jnp.zeros((), jnp.int32))

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+from scipy import stats
 
 from fdcmkd_jax import losses, methods
 from fdcmkd_jax.tables import ConfigError
 from fdcmkd_jax.types import Outputs, Targets
 
+c2kd_module = importlib.import_module("fdcmkd_jax.methods.c2kd")
 crd_module = importlib.import_module("fdcmkd_jax.methods.crd")
 
 N, K, D = 4, 5, 8
@@ -89,6 +91,50 @@ def test_contrastive_is_cross_entropy_with_the_partner_in_both_directions(kind):
     expected = -np.sum(wanted * (matches(s, t, 0.5) + matches(t, s, 0.5)), axis=1) / 2
     terms = terms_of("contrastive", student, teacher, targets=kind, temperature=0.5, smoothing=0.2)
     close(terms["contrast"][KEPT], expected[KEPT])
+
+
+# c2kd
+
+
+def test_rank_correlation_is_kendalls_tau_b_with_ties():
+    x, y = np.random.default_rng(0).integers(0, 4, (2, 30, 6)).astype(np.float32)
+    x[0] = 1.0  # Without any order.
+    expected = [stats.kendalltau(*rows, variant="b").statistic for rows in zip(x, y, strict=True)]
+    actual = c2kd_module.rank_correlation(jnp.asarray(x), jnp.asarray(y))
+    assert np.isnan(actual[0])
+    np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_c2kd_exchanges_only_where_ranks_agree_more_than_the_threshold():
+    student, teacher = (
+        model(seed, maps={"stage3": (2, 2, width)}) for seed, width in ((0, 6), (1, 7))
+    )
+    never = terms_of("c2kd", student, teacher, threshold=0.999)["exchange"]
+    always = terms_of("c2kd", student, teacher, threshold=-1.0)["exchange"]
+    np.testing.assert_array_equal(never, np.zeros(N))
+    assert np.sum(np.asarray(always) > 0) >= 3
+
+
+def test_a_proxy_of_constant_logits_exchanges_nothing_and_has_finite_gradients():
+    constant = jnp.zeros((N, K))
+
+    def total(proxy):
+        others = (model(0).logits, model(1).logits)
+        terms = c2kd_module.distances(*others, proxy, model(2).logits, targets(), 0.0)
+        return jnp.sum(terms["exchange"]), terms["exchange"]
+
+    gradient, exchange = jax.grad(total, has_aux=True)(constant)
+    np.testing.assert_array_equal(exchange, np.zeros(N))
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"threshold": 1.0}, r"threshold must lie in \[-1, 1\), got 1.0")],
+)
+def test_c2kd_refuses_a_threshold_that_nothing_exceeds(options, message):
+    with pytest.raises(ConfigError, match=message):
+        methods.make("c2kd", **options)
 
 
 # crd

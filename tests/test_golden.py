@@ -13,6 +13,7 @@ from fdcmkd_jax import losses, methods
 from fdcmkd_jax.frequency import split_bands
 from fdcmkd_jax.types import Outputs, Targets
 
+c2kd = importlib.import_module("fdcmkd_jax.methods.c2kd")
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "methods.json").read_text())
 NUM_CLASSES = 3
 
@@ -294,3 +295,43 @@ def test_crd_and_its_banks(monkeypatch):
         # Z of the student's loss is kept beside the bank that it reads, the teacher's.
         expected = GOLDEN["crd"]["parts"][f"Z_{side}"]
         np.testing.assert_allclose(after[other]["normalizer"], expected, rtol=1e-5)
+
+
+def test_c2kd_and_its_gradients_on_all_four_predictions():
+    x = given("c2kd")
+    names = ("student_logits", "teacher_logits", "proxy_student_logits", "proxy_teacher_logits")
+    predictions = [x[name] for name in names]
+    known = targets(3, x["labels"], num_classes=5)
+
+    def total(*predictions):
+        terms = c2kd.distances(*predictions, known, 0.0)
+        weighted = losses.combine(terms, dict.fromkeys(terms, 1.0))
+        return jnp.mean(weighted + losses.cross_entropy(predictions[0], known.labels)), terms
+
+    (value, terms), gradients = jax.jit(
+        jax.value_and_grad(total, argnums=(0, 1, 2, 3), has_aux=True)
+    )(*predictions)
+    expected, parts = GOLDEN["c2kd"]["outputs"], GOLDEN["c2kd"]["parts"]
+    np.testing.assert_allclose(value, GOLDEN["c2kd"]["loss"], rtol=1e-5)
+    for term, summed in {
+        "teacher": ["ce_t"],
+        "teacher_proxy": ["kl_gt_from_zt", "kl_zt_from_gt"],
+        "student_proxy": ["kl_gs_from_zs", "kl_zs_from_gs"],
+        "exchange": ["nt_gs_from_gt", "nt_gt_from_gs"],
+    }.items():
+        np.testing.assert_allclose(
+            jnp.mean(terms[term]), sum(parts[name] for name in summed), rtol=1e-5
+        )
+    for gradient, numbers in zip(
+        gradients,
+        (
+            GOLDEN["c2kd"]["grad_student"],
+            expected["grad_teacher_logits"],
+            expected["grad_proxy_student"],
+            expected["grad_proxy_teacher"],
+        ),
+        strict=True,
+    ):
+        np.testing.assert_allclose(gradient, numbers, rtol=1e-4, atol=1e-6)
+    tau = c2kd.rank_correlation(x["proxy_student_logits"], x["proxy_teacher_logits"])
+    np.testing.assert_allclose(tau, expected["kendall_tau_b"], rtol=1e-6)

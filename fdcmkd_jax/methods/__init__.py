@@ -5,6 +5,7 @@ from typing import Any
 
 from fdcmkd_jax.methods.afd import afd
 from fdcmkd_jax.methods.base import Method
+from fdcmkd_jax.methods.c2kd import c2kd
 from fdcmkd_jax.methods.contrastive import contrastive
 from fdcmkd_jax.methods.crd import crd
 from fdcmkd_jax.methods.decouple import decouple
@@ -27,6 +28,7 @@ from fdcmkd_jax.tables import build
 
 TABLE: Mapping[str, Callable[..., Method]] = {
     "afd": afd,
+    "c2kd": c2kd,
     "contrastive": contrastive,
     "crd": crd,
     "decouple": decouple,
@@ -76,6 +78,7 @@ __all__ = [
     "TABLE",
     "Method",
     "afd",
+    "c2kd",
     "contrastive",
     "crd",
     "decouple",

@@ -42,6 +42,9 @@ class Method(NamedTuple):
         init_memory: ``(key, params, everyone) -> memory``: what the method remembers at the start,
             a tree of arrays; ``everyone`` is the whole training split's `Targets`, as far as the
             student may know them. None if it remembers nothing.
+        trains_teacher: The teacher learns too: it runs in training mode, the terms' gradients reach
+            it, and its parameters and statistics are part of the training state. Never where it is
+            not needed: a gradient on the teacher costs its backward pass.
     """
 
     init: Callable[[Array, Outputs, Outputs | None, int], Params]
@@ -50,6 +53,7 @@ class Method(NamedTuple):
     label_terms: frozenset[str] = frozenset()
     heads: Callable[[Params, Outputs], dict[str, Array]] = no_heads
     init_memory: Callable[[Array, Params, Targets], Params] | None = None
+    trains_teacher: bool = False
 
     def run(
         self,

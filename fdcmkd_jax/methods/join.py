@@ -67,7 +67,9 @@ def join(methods: Mapping[str, Mapping[str, Any]], axis_name: str | None = None)
         after: dict[str, Params] = {}
         for name, part in parts.items():
             before = memory.get(name, {})
-            terms, after[name] = part.run(params[name], student, teacher, targets, before)
+            # What one method trains is given to the others.
+            seen = teacher if part.trains_teacher else jax.lax.stop_gradient(teacher)
+            terms, after[name] = part.run(params[name], student, seen, targets, before)
             found |= {f"{name}_{term}": value for term, value in terms.items()}
         return found, {name: after[name] for name in remembering}
 
@@ -92,6 +94,7 @@ def join(methods: Mapping[str, Mapping[str, Any]], axis_name: str | None = None)
         ),
         heads=heads,
         init_memory=init_memory if remembering else None,
+        trains_teacher=any(part.trains_teacher for part in parts.values()),
     )
 
 
