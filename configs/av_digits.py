@@ -13,7 +13,9 @@ Presets follow a colon, several joined by commas (``configs/av_digits.py:unlabel
     logit          Hinton's distillation at temperature 4
     mse            plain feature distillation
     afd            attention from the teacher's stages to the student's, and `logit` by 0.9
+    c2kd           teacher and student both trained, through proxies where those agree
     contrastive    InfoNCE between student and teacher
+    crd            contrast with a bank of every training example's embedding
     decouple       features' direction and length apart
     displacement   differences between the batch's features
     dist           correlation of predictions, between classes and within each
@@ -218,7 +220,14 @@ PRESETS = {
     "afd": _afd,
     "authors_code": _authors_code,
     "auxiliary": _auxiliary,
+    "c2kd": _preset(
+        {"teacher": 1.0, "teacher_proxy": 1.0, "student_proxy": 1.0, "exchange": 1.0},
+        name="c2kd",
+        stage="stage3",
+        threshold=0.0,
+    ),
     "contrastive": _preset({"contrast": 1.0}, name="contrastive", targets="hard", temperature=0.07),
+    "crd": _preset({"contrast": 0.8}, name="crd", negatives=128, size=128, temperature=0.07),
     "decouple": _preset({"angle": 1.0, "length": 1.0}, name="decouple"),
     "displacement": _preset({"displacement": 1.0}, name="displacement", temperature=1.0),
     "dist": _preset({"inter": 1.0, "intra": 1.0}, name="dist", temperature=1.0),

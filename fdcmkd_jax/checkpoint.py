@@ -167,10 +167,12 @@ class Checkpoints:
         training = found["training"]
         state = like.replace(
             step=training["step"],
-            params={"model": found["weights"]["params"], "method": training["method"]},
+            params={"model": found["weights"]["params"], **training["params"]},
             batch_stats=found["weights"]["batch_stats"],
             opt_state=training["opt_state"],
             rng=training["rng"],
+            memory=training["memory"],
+            teacher_stats=training["teacher_stats"],
         )
         return state, found["progress"]
 
@@ -210,9 +212,11 @@ def load_weights(directory: Path, like: Params) -> tuple[Params, int]:
 def _training(state: TrainState) -> dict[str, Any]:
     return {
         "step": state.step,
-        "method": state.params["method"],
+        "params": {name: tree for name, tree in state.params.items() if name != "model"},
         "opt_state": state.opt_state,
         "rng": state.rng,
+        "memory": state.memory,
+        "teacher_stats": state.teacher_stats,
     }
 
 

@@ -1,4 +1,4 @@
-"""Training one model: a teacher on its own, or a student under a frozen teacher."""
+"""Training one model: a teacher on its own, or a student under a teacher."""
 
 import math
 import time
@@ -24,7 +24,7 @@ from fdcmkd_jax.methods import Method
 from fdcmkd_jax.state import TrainState
 from fdcmkd_jax.step import Devices, Sums, make_train_step, to_host
 from fdcmkd_jax.tasks import Task
-from fdcmkd_jax.types import Params
+from fdcmkd_jax.types import Params, Targets
 
 
 class NonFiniteError(ArithmeticError):
@@ -82,7 +82,7 @@ class CheckpointOptions:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A frozen model.
+    """A trained model, frozen unless the method trains it on.
 
     Attributes:
         model: Its backbone.
@@ -268,6 +268,8 @@ def start(job: Job, harness: Harness, optimizer: optax.GradientTransformation) -
         teacher,
         optimizer,
         harness.task.num_classes,
+        everyone=_everyone(job.train, harness.task) if job.method.init_memory else None,
+        teacher_variables=job.teacher.variables if job.teacher else None,
     )
     if job.weights_at_start is None:
         return drawn
@@ -280,7 +282,7 @@ def start(job: Job, harness: Harness, optimizer: optax.GradientTransformation) -
 def _examples(job: Job, harness: Harness) -> Source:
     """The training split, with the teacher's outputs where they are the same in every epoch."""
     teacher, method = job.teacher, job.method
-    if teacher is None or not method.names or method.reads_teacher_maps:
+    if teacher is None or not method.names or method.reads_teacher_maps or method.trains_teacher:
         return job.train
     if teacher.modality in harness.batches.augment:
         return job.train
@@ -290,8 +292,17 @@ def _examples(job: Job, harness: Harness) -> Source:
     )
 
 
+def _everyone(source: Source, task: Task) -> Targets:
+    """The targets of a whole split, in its order; one pass over it."""
+    examples = (source[row] for row in range(len(source)))
+    rows = [(each["label"], each["labelled"], each["id"]) for each in examples]
+    labels, labelled, ids = (jnp.asarray(np.stack(column)) for column in zip(*rows, strict=True))
+    batch = {"label": labels, "labelled": labelled, "mask": jnp.ones(len(ids), bool), "id": ids}
+    return task.targets(batch)
+
+
 def train_step(job: Job, harness: Harness) -> tuple[Callable, Params]:
-    """The compiled step and the teacher's variables on the devices."""
+    """The compiled step and a frozen teacher's variables on the devices."""
     teacher = job.teacher
     step = make_train_step(
         job.model,
@@ -303,7 +314,8 @@ def train_step(job: Job, harness: Harness) -> tuple[Callable, Params]:
         teacher_input=teacher.modality if teacher else None,
     )
     compiled = harness.devices.map(step, batch_argument=2, split_output=None, donate=True)
-    return compiled, harness.devices.replicate(teacher.variables if teacher else {})
+    frozen = teacher.variables if teacher and not job.method.trains_teacher else {}
+    return compiled, harness.devices.replicate(frozen)
 
 
 def _weights(current: TrainState) -> Weights:
@@ -334,7 +346,8 @@ def _check_finite(host: TrainState, step: int, saved: int | None) -> None:
 
     A step's losses are those before its update, so they can be finite when the update is not.
     """
-    for path, leaf in jax.tree_util.tree_leaves_with_path((host.params, host.batch_stats)):
+    kept = (host.params, host.batch_stats, host.teacher_stats, host.memory)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(kept):
         if not np.isfinite(leaf).all():
             name = jax.tree_util.keystr(path[1:], simple=True, separator="/")
             raise _diverged(

@@ -12,20 +12,24 @@ from flax.training import train_state
 from jaxtyping import Array, Float
 
 from fdcmkd_jax.methods import Method
-from fdcmkd_jax.types import Outputs, Params
+from fdcmkd_jax.types import Outputs, Params, Targets
 
 
 class TrainState(train_state.TrainState):
     """A student (or a teacher in its own training) with its method's trainables.
 
     Attributes:
-        params: ``{"model": ..., "method": ...}``.
+        params: ``{"model": ..., "method": ...}``, and ``"teacher"`` where the method trains it.
         batch_stats: The model's running statistics.
         rng: Key data, uint32; each step folds its number in, so a resumed run draws the same.
+        memory: What the method remembers; empty for most.
+        teacher_stats: The running statistics of a teacher that is trained; empty for most.
     """
 
     batch_stats: Params = struct.field(pytree_node=True)
     rng: Array = struct.field(pytree_node=True)
+    memory: Params = struct.field(pytree_node=True, default_factory=dict)
+    teacher_stats: Params = struct.field(pytree_node=True, default_factory=dict)
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -41,6 +45,8 @@ def create(
     teacher: Outputs | None,
     optimizer: optax.GradientTransformation,
     num_classes: int,
+    everyone: Targets | None = None,
+    teacher_variables: Params | None = None,
 ) -> TrainState:
     """A fresh state.
 
@@ -55,12 +61,15 @@ def create(
         teacher: The teacher's outputs, or their abstract shapes; None without a teacher.
         optimizer: Initialised on all trainables.
         num_classes: K.
+        everyone: The targets of the whole training split, for a method with a memory.
+        teacher_variables: ``{"params", "batch_stats"}`` from which a method trains the teacher on.
 
     Returns:
         A `TrainState` at step 0.
 
     Raises:
-        ValueError: If the model does not call ``perturb("features", ...)``.
+        ValueError: If the model does not call ``perturb("features", ...)``, or there are no targets
+            for a method with a memory or no teacher for one that trains it.
     """
     model_key, method_key, step_key = jax.random.split(key, 3)
     variables = _init(model, model_key, example)
@@ -74,12 +83,25 @@ def create(
         "model": variables["params"],
         "method": method.init(method_key, outputs, teacher, num_classes),
     }
+    teacher_stats: Params = {}
+    if method.trains_teacher:
+        if teacher_variables is None:
+            raise ValueError("a method that trains its teacher needs the teacher's variables.")
+        given = jax.tree.map(jnp.asarray, dict(teacher_variables))
+        params["teacher"], teacher_stats = given["params"], given["batch_stats"]
+    memory: Params = {}
+    if method.init_memory is not None:
+        if everyone is None:
+            raise ValueError("a method with a memory needs the targets of the training split.")
+        memory = method.init_memory(jax.random.fold_in(method_key, 1), params["method"], everyone)
     state = TrainState.create(
         apply_fn=model.apply,
         params=params,
         tx=optimizer,
         batch_stats=variables.get("batch_stats", {}),
         rng=jax.random.key_data(step_key),
+        memory=memory,
+        teacher_stats=teacher_stats,
     )
     # An array from the start: a Python number would compile the first step apart from the others.
     return state.replace(step=jnp.zeros((), jnp.int32))

@@ -47,7 +47,8 @@ def make_train_step(
         method: Supplies the terms beside the task's.
         task: Supplies labels and their loss (the term ``task``).
         weights: One weight for ``task`` and for each of the method's terms.
-        teacher: The frozen backbone; None to train without one.
+        teacher: The backbone that teaches, frozen unless the method trains it; None to train
+            without one.
         teacher_input: The modality it reads, from ``batch["partner"]`` where there is one. The
             teacher is not run where ``batch["teacher"]`` holds its outputs already.
 
@@ -58,8 +59,10 @@ def make_train_step(
         term's gradient on the student's features).
 
     Raises:
-        ValueError: If the weights do not name exactly the terms.
+        ValueError: If the weights do not name exactly the terms, or there is no teacher to train.
     """
+    if method.trains_teacher and teacher is None:
+        raise ValueError("a method that trains its teacher needs one.")
     names = ("task", *method.names)
     losses.check_weights(weights, names)
     label_terms = {"task", *method.label_terms}
@@ -71,7 +74,7 @@ def make_train_step(
         teacher_outputs: Any = None
         if "teacher" in batch:
             teacher_outputs = Outputs(**batch["teacher"])
-        elif teacher is not None:
+        elif teacher is not None and not method.trains_teacher:
             seen = batch.get("partner", batch)[teacher_input]
             teacher_outputs = lax.stop_gradient(teacher.apply(teacher_variables, seen, train=False))
 
@@ -95,18 +98,32 @@ def make_train_step(
                 mutable=["batch_stats"],
                 rngs={"dropout": key},
             )
-            terms = {
-                "task": targets.loss(outputs.logits),
-                **method.terms(params["method"], outputs, teacher_outputs, targets),
-            }
+            taught_by, teacher_stats = teacher_outputs, state.teacher_stats
+            if method.trains_teacher:
+                taught_by, teacher_stats = train_teacher(params["teacher"])
+            found, memory = method.run(params["method"], outputs, taught_by, targets, state.memory)
+            terms = {"task": targets.loss(outputs.logits), **found}
             shares = {
                 name: jnp.where(counted[name], term, 0) / jnp.maximum(counts[name], 1)
                 for name, term in terms.items()
             }
-            return shares, (outputs, updates["batch_stats"])
+            return shares, (outputs, updates["batch_stats"], teacher_stats, memory)
+
+        def train_teacher(params: Params) -> tuple[Any, Params]:
+            """The outputs of a teacher in training mode, and its statistics after them."""
+            assert teacher is not None, "checked where the step is built"
+            taught_by, updates = teacher.apply(
+                {"params": params, "batch_stats": state.teacher_stats},
+                batch.get("partner", batch)[teacher_input],
+                train=True,
+                mask=targets.mask,
+                mutable=["batch_stats"],
+                rngs={"dropout": jax.random.fold_in(key, 1)},
+            )
+            return taught_by, updates["batch_stats"]
 
         shift = _no_shift(student, batch[student_input])
-        shares, pull_back, (outputs, batch_stats) = jax.vjp(
+        shares, pull_back, (outputs, *statistics, memory) = jax.vjp(
             contributions, state.params, shift, has_aux=True
         )
         weighted, cotangents = jax.value_and_grad(
@@ -140,8 +157,11 @@ def make_train_step(
             },
         }
         # Equal on every device already where BatchNorm is synchronised.
-        batch_stats = lax.pmean(batch_stats, AXIS)
-        return state.apply_gradients(grads=gradients, batch_stats=batch_stats), sums
+        batch_stats, teacher_stats = lax.pmean(statistics, AXIS)
+        state = state.apply_gradients(
+            grads=gradients, batch_stats=batch_stats, teacher_stats=teacher_stats, memory=memory
+        )
+        return state, sums
 
     return step
 

@@ -33,6 +33,7 @@ class Task(NamedTuple):
             mask=batch["mask"],
             num_classes=self.num_classes,
             label_loss=self.loss,
+            id=batch.get("id"),
         )
 
 

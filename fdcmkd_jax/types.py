@@ -49,6 +49,7 @@ class Targets:
         mask: Shape ``[N]``. False where the row is padding.
         num_classes: K.
         label_loss: ``(logits, labels) -> [N]``, supplied by the task.
+        id: Shape ``[N]``, int32: which example of its split each row is; None if nobody asks.
     """
 
     labels: Int[Array, "N *positions"]
@@ -56,6 +57,7 @@ class Targets:
     mask: Bool[Array, " N"]
     num_classes: int = struct.field(pytree_node=False)
     label_loss: Callable[[Array, Array], Array] = struct.field(pytree_node=False)
+    id: Int[Array, " N"] | None = None
 
     def loss(self, logits: Float[Array, "N *positions K"]) -> Float[Array, " N"]:
         """The task's loss of ``logits`` against the labels, one value per example."""

@@ -1,16 +1,21 @@
 """Methods against their definitions in NumPy, and laws they obey."""
 
 import functools
+import importlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+from scipy import stats
 
 from fdcmkd_jax import losses, methods
 from fdcmkd_jax.tables import ConfigError
 from fdcmkd_jax.types import Outputs, Targets
+
+c2kd_module = importlib.import_module("fdcmkd_jax.methods.c2kd")
+crd_module = importlib.import_module("fdcmkd_jax.methods.crd")
 
 N, K, D = 4, 5, 8
 MASK = np.array([True, True, False, True])  # Row 2 is padding.
@@ -86,6 +91,141 @@ def test_contrastive_is_cross_entropy_with_the_partner_in_both_directions(kind):
     expected = -np.sum(wanted * (matches(s, t, 0.5) + matches(t, s, 0.5)), axis=1) / 2
     terms = terms_of("contrastive", student, teacher, targets=kind, temperature=0.5, smoothing=0.2)
     close(terms["contrast"][KEPT], expected[KEPT])
+
+
+# c2kd
+
+
+def test_rank_correlation_is_kendalls_tau_b_with_ties():
+    x, y = np.random.default_rng(0).integers(0, 4, (2, 30, 6)).astype(np.float32)
+    x[0] = 1.0  # Without any order.
+    expected = [stats.kendalltau(*rows, variant="b").statistic for rows in zip(x, y, strict=True)]
+    actual = c2kd_module.rank_correlation(jnp.asarray(x), jnp.asarray(y))
+    assert np.isnan(actual[0])
+    np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_c2kd_exchanges_only_where_ranks_agree_more_than_the_threshold():
+    student, teacher = (
+        model(seed, maps={"stage3": (2, 2, width)}) for seed, width in ((0, 6), (1, 7))
+    )
+    never = terms_of("c2kd", student, teacher, threshold=0.999)["exchange"]
+    always = terms_of("c2kd", student, teacher, threshold=-1.0)["exchange"]
+    np.testing.assert_array_equal(never, np.zeros(N))
+    assert np.sum(np.asarray(always) > 0) >= 3
+
+
+def test_a_proxy_of_constant_logits_exchanges_nothing_and_has_finite_gradients():
+    constant = jnp.zeros((N, K))
+
+    def total(proxy):
+        others = (model(0).logits, model(1).logits)
+        terms = c2kd_module.distances(*others, proxy, model(2).logits, targets(), 0.0)
+        return jnp.sum(terms["exchange"]), terms["exchange"]
+
+    gradient, exchange = jax.grad(total, has_aux=True)(constant)
+    np.testing.assert_array_equal(exchange, np.zeros(N))
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"threshold": 1.0}, r"threshold must lie in \[-1, 1\), got 1.0")],
+)
+def test_c2kd_refuses_a_threshold_that_nothing_exceeds(options, message):
+    with pytest.raises(ConfigError, match=message):
+        methods.make("c2kd", **options)
+
+
+# crd
+
+
+def split_of(labels, ids, labelled=None):
+    """The targets of a whole training split."""
+    size = len(labels)
+    return Targets(
+        labels=jnp.asarray(labels, jnp.int32),
+        labelled=jnp.ones(size, bool) if labelled is None else jnp.asarray(labelled),
+        mask=jnp.ones(size, bool),
+        num_classes=K,
+        label_loss=losses.cross_entropy,
+        id=jnp.asarray(ids, jnp.int32),
+    )
+
+
+def start_crd(everyone, **options):
+    method = methods.make("crd", **options)
+    params = method.init(jax.random.key(0), model(0), model(1), K)
+    return method, params, method.init_memory(jax.random.key(1), params, everyone)
+
+
+def test_crd_draws_negatives_evenly_from_the_other_classes():
+    labels = np.array([2, 0, 1, 0, 2, 2, 1, 0])
+    ids = np.array([70, 10, 30, 20, 60, 90, 80, 40])
+    labelled = ids != 80  # It is every other's negative, and every other its.
+    everyone = split_of(labels, ids, labelled)
+    _, _, memory = start_crd(everyone)
+    rows = crd_module._rows(memory["places"], everyone)
+    assert sorted(np.asarray(rows)) == list(range(8))
+    drawn = crd_module._negatives(jax.random.key(5), memory["places"], rows, 7000)
+    by_row = np.argsort(rows)
+    for example, found in enumerate(by_row[np.asarray(drawn)]):
+        same = (labels == labels[example]) & labelled & labelled[example]
+        allowed = np.flatnonzero(~same & (ids != ids[example]))
+        counts = np.bincount(found, minlength=8)
+        assert set(np.flatnonzero(counts)) == set(allowed)
+        # 7000 draws of at most 7 rows: a fifth is more than five deviations.
+        np.testing.assert_allclose(counts[allowed], 7000 / len(allowed), rtol=0.2)
+
+
+def test_crd_draws_for_an_example_what_it_would_draw_elsewhere_in_the_batch():
+    everyone = split_of([0, 1, 2, 0, 1, 2], np.arange(6))
+    _, _, memory = start_crd(everyone)
+    draw = functools.partial(crd_module._negatives, jax.random.key(5), memory["places"])
+    both, one = draw(jnp.array([4, 2]), 5), draw(jnp.array([2]), 5)
+    np.testing.assert_array_equal(both[1], one[0])
+
+
+def test_crd_moves_only_the_batchs_rows_and_keeps_the_first_normalizer():
+    everyone = split_of([0, 2, 1, 2, 0, 1], np.arange(6))
+    method, params, memory = start_crd(everyone, negatives=3, size=4, momentum=0.25)
+    known = targets().replace(id=jnp.arange(4, dtype=jnp.int32))
+    run = jax.jit(method.run)
+    _, first = run(params, model(0), model(1), known, memory)
+    _, second = run(params, model(2), model(3), known, first)
+    rows = np.asarray(crd_module._rows(memory["places"], everyone))
+    for side, outputs in (("student", model(0)), ("teacher", model(1))):
+        assert second[side]["normalizer"] == first[side]["normalizer"] > 0
+        old, new = wide(memory[side]["bank"]), first[side]["bank"]
+        moved = 0.25 * old[rows[:4]] + 0.75 * unit(wide(outputs.features) @ params[side]["kernel"])
+        close(new[rows[KEPT]], unit(moved)[KEPT])
+        others = np.setdiff1d(np.arange(6), rows[KEPT])
+        np.testing.assert_array_equal(new[others], memory[side]["bank"][others])
+
+
+@pytest.mark.parametrize(
+    ("labels", "ids", "message"),
+    [
+        ([0, 1, 2], [4, 5, 4], "ids that differ"),
+        ([1, 1, 1], [4, 5, 6], "at least two classes"),
+    ],
+)
+def test_crd_refuses_a_split_it_cannot_remember(labels, ids, message):
+    with pytest.raises(ValueError, match=message):
+        start_crd(split_of(labels, ids))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"negatives": 0}, "negatives and size must be positive, got 0 and 128"),
+        ({"momentum": 1.0}, r"momentum must lie in \[0, 1\), got 1.0"),
+        ({"temperature": 0.0}, "temperature must be positive"),
+    ],
+)
+def test_crd_refuses_a_value_out_of_range(options, message):
+    with pytest.raises(ConfigError, match=message):
+        methods.make("crd", **options)
 
 
 # decouple

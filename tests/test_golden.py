@@ -1,5 +1,6 @@
 """Losses and gradients against numbers computed elsewhere, in float64 and by other code."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fdcmkd_jax import losses, methods
 from fdcmkd_jax.frequency import split_bands
 from fdcmkd_jax.types import Outputs, Targets
 
+c2kd = importlib.import_module("fdcmkd_jax.methods.c2kd")
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "methods.json").read_text())
 NUM_CLASSES = 3
 
@@ -260,3 +262,76 @@ def test_afd():
     expected = GOLDEN["afd"]["outputs"]["grad_student_maps"]
     for gradient, numbers in zip(gradients.values(), expected, strict=True):
         np.testing.assert_allclose(gradient, np.asarray(numbers), rtol=1e-4, atol=1e-6)
+
+
+def test_crd_and_its_banks(monkeypatch):
+    x = given("crd")
+    module = importlib.import_module("fdcmkd_jax.methods.crd")
+    chosen = x["contrast_idx_pos_first"]
+    monkeypatch.setattr(module, "_negatives", lambda *arguments: chosen[:, 1:])
+    method = methods.make("crd", negatives=3, size=4)
+    identity = {"kernel": jnp.eye(4), "bias": jnp.zeros(4)}
+    row = jnp.arange(6)
+    memory = {
+        "student": {"bank": x["memory_student"], "normalizer": jnp.zeros(())},
+        "teacher": {"bank": x["memory_teacher"], "normalizer": jnp.zeros(())},
+        "places": {"ids": row, "rows": row, "first": row, "count": jnp.ones(6, int)},
+        "rng": jax.random.key_data(jax.random.key(0)),
+        "step": jnp.zeros((), jnp.int32),
+    }
+    params = {"student": identity, "teacher": identity}
+    teacher = outputs(features=x["teacher_embed_before_l2"])
+    known = targets(2).replace(id=chosen[:, 0])
+
+    def run(student):
+        return method.run(params, outputs(features=student), teacher, known, memory)
+
+    student = x["student_embed_before_l2"]
+    assert_golden("crd", lambda s: run(s)[0]["contrast"], student)
+    after = run(student)[1]
+    for side, other in (("student", "teacher"), ("teacher", "student")):
+        expected = GOLDEN["crd"]["outputs"][f"memory_{side}_after"]
+        np.testing.assert_allclose(after[side]["bank"], expected, atol=1e-6)
+        # Z of the student's loss is kept beside the bank that it reads, the teacher's.
+        expected = GOLDEN["crd"]["parts"][f"Z_{side}"]
+        np.testing.assert_allclose(after[other]["normalizer"], expected, rtol=1e-5)
+
+
+def test_c2kd_and_its_gradients_on_all_four_predictions():
+    x = given("c2kd")
+    names = ("student_logits", "teacher_logits", "proxy_student_logits", "proxy_teacher_logits")
+    predictions = [x[name] for name in names]
+    known = targets(3, x["labels"], num_classes=5)
+
+    def total(*predictions):
+        terms = c2kd.distances(*predictions, known, 0.0)
+        weighted = losses.combine(terms, dict.fromkeys(terms, 1.0))
+        return jnp.mean(weighted + losses.cross_entropy(predictions[0], known.labels)), terms
+
+    (value, terms), gradients = jax.jit(
+        jax.value_and_grad(total, argnums=(0, 1, 2, 3), has_aux=True)
+    )(*predictions)
+    expected, parts = GOLDEN["c2kd"]["outputs"], GOLDEN["c2kd"]["parts"]
+    np.testing.assert_allclose(value, GOLDEN["c2kd"]["loss"], rtol=1e-5)
+    for term, summed in {
+        "teacher": ["ce_t"],
+        "teacher_proxy": ["kl_gt_from_zt", "kl_zt_from_gt"],
+        "student_proxy": ["kl_gs_from_zs", "kl_zs_from_gs"],
+        "exchange": ["nt_gs_from_gt", "nt_gt_from_gs"],
+    }.items():
+        np.testing.assert_allclose(
+            jnp.mean(terms[term]), sum(parts[name] for name in summed), rtol=1e-5
+        )
+    for gradient, numbers in zip(
+        gradients,
+        (
+            GOLDEN["c2kd"]["grad_student"],
+            expected["grad_teacher_logits"],
+            expected["grad_proxy_student"],
+            expected["grad_proxy_teacher"],
+        ),
+        strict=True,
+    ):
+        np.testing.assert_allclose(gradient, numbers, rtol=1e-4, atol=1e-6)
+    tau = c2kd.rank_correlation(x["proxy_student_logits"], x["proxy_teacher_logits"])
+    np.testing.assert_allclose(tau, expected["kendall_tau_b"], rtol=1e-6)

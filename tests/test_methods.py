@@ -2,6 +2,7 @@ import functools
 import inspect
 import json
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,13 +22,16 @@ PADDED = np.array([True, True, True, False])  # Two devices hold unequal shares 
 
 # Shapes by stage without N: the two models' maps differ in number, size and width.
 MAPS = [
-    {"stage1": (5, 4, 6), "stage2": (3, 2, 5)},
-    {"stage1": (4, 4, 7), "stage2": (2, 2, 5), "stage3": (1, 1, 8)},
+    {"stage1": (5, 4, 6), "stage2": (3, 2, 5), "stage3": (2, 2, 4)},
+    {"stage1": (4, 4, 7), "stage2": (2, 2, 5), "stage3": (1, 1, 8), "stage4": (1, 1, 3)},
 ]
 
 # Every method as it comes, and those whose options change its terms.
 CASES = [(name, {}) for name in methods.names() if name != "join"] + [
     ("join", {"methods": {"fd_cmkd": {"cutoff": 0.25}, "mse": {}, "rkd": {}}}),
+    ("join", {"methods": {"crd": {"negatives": 5}, "mse": {}}}),
+    ("crd", {"negatives": 5, "size": 6}),
+    ("c2kd", {"threshold": -1.0}),
     ("contrastive", {"targets": "smoothed"}),
     ("contrastive", {"targets": "low_band"}),
     ("feat", {"stage": "stage1"}),
@@ -54,6 +58,12 @@ each_case = pytest.mark.parametrize(
     ],
 )
 
+each_memory = pytest.mark.parametrize(
+    ("name", "options"),
+    [case for case in CASES if methods.make(case[0], **case[1]).init_memory is not None],
+    ids=str,
+)
+
 
 def outputs(seed, width, *, rest=()):
     rng = np.random.default_rng(seed)
@@ -67,14 +77,37 @@ def outputs(seed, width, *, rest=()):
     )
 
 
-def targets(labels=(0, 1, 2, 1), hidden=HIDDEN, mask=(True,) * N):
+def targets(labels=(0, 1, 2, 1), hidden=HIDDEN, mask=(True,) * N, ids=(12, 4, 7, 9)):
     return Targets(
         labels=jnp.asarray(labels, jnp.int32),
         labelled=jnp.asarray(~hidden),
         mask=jnp.asarray(mask),
         num_classes=K,
         label_loss=losses.cross_entropy,
+        id=jnp.asarray(ids, jnp.int32),
     )
+
+
+def everyone():
+    """A training split in which the batch lies."""
+    labels, ids = (2, 1, 0, 1, 0, 1, 2, 0, 2), (3, 4, 5, 6, 8, 9, 7, 12, 11)
+    hidden = np.isin(ids, (4, 9))
+    return targets(labels, hidden=hidden, mask=(True,) * len(ids), ids=ids)
+
+
+def make(name, **options):
+    """A method as `methods.make` builds it; one with a memory at its first step, always."""
+    method = methods.make(name, **options)
+    if method.init_memory is None:
+        return method
+
+    def terms(params, *batch):
+        with jax.ensure_compile_time_eval():
+            zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), params)
+            memory = method.init_memory(jax.random.key(3), zeros, everyone())
+        return method.run(params, *batch, memory)[0]
+
+    return method._replace(terms=terms)
 
 
 def abstract(tree):
@@ -88,7 +121,7 @@ def set_up(name, options, *, student_width=STUDENT_WIDTH):
 
 @functools.cache
 def _set_up(name, options, student_width):
-    method = methods.make(name, **json.loads(options))
+    method = make(name, **json.loads(options))
     student, teacher = outputs(0, student_width), outputs(1, TEACHER_WIDTH)
     params = method.init(jax.random.key(0), student, teacher, K)
     return method, params, student, teacher, targets()
@@ -131,7 +164,7 @@ def test_terms_of_bfloat16_outputs_are_float32(name, options):
 
 @each_case
 def test_terms_that_read_labels_are_among_the_names(name, options):
-    method = methods.make(name, **options)
+    method = make(name, **options)
     assert method.label_terms <= set(method.names)
     assert "task" not in method.names  # that one is the task's
 
@@ -144,7 +177,10 @@ def test_only_terms_that_read_labels_change_with_a_hidden_label(name, options):
     before, after = (terms(params, student, teacher, each) for each in (known, other))
     for term in method.names:
         if term in method.label_terms:
-            assert np.all((before[term] == after[term]) == ~HIDDEN), term
+            same = np.asarray(before[term] == after[term])
+            assert np.all(same[~HIDDEN]), term
+            # Some leave examples out altogether.
+            assert np.all(~same[HIDDEN] | (before[term][HIDDEN] == 0)), term
         else:
             np.testing.assert_array_equal(before[term], after[term], err_msg=term)
 
@@ -169,7 +205,7 @@ def test_gradients_of_every_term_are_finite_for_any_outputs_and_for_zeros(name, 
 
 @each_case
 def test_gradients_are_finite_where_student_and_teacher_agree(name, options):
-    method = methods.make(name, **options)
+    method = make(name, **options)
     student = outputs(0, STUDENT_WIDTH)
     params = method.init(jax.random.key(0), student, student, K)
 
@@ -212,7 +248,7 @@ def test_two_devices_with_uneven_padding_give_the_loss_and_gradients_of_one(name
     batch = (student, teacher, targets(mask=PADDED))
 
     def step(axis_name, params, student, teacher, known):
-        method = methods.make(name, axis_name=axis_name, **options)
+        method = make(name, axis_name=axis_name, **options)
 
         def everywhere(x):
             return jax.lax.psum(x, axis_name) if axis_name else x
@@ -306,6 +342,43 @@ def test_no_two_kernels_start_alike(name, options):
     kernels = [leaf.ravel() for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
     for index, kernel in enumerate(kernels):
         assert not any(np.array_equal(kernel, other) for other in kernels[:index])
+
+
+@each_memory
+def test_a_memory_keeps_its_structure_and_is_equal_on_all_devices(name, options):
+    _, params, student, teacher, _ = set_up(name, options)
+    batch = (student, teacher, targets(mask=PADDED))
+    memory = methods.make(name, **options).init_memory(jax.random.key(3), params, everyone())
+
+    def after(axis_name, *batch):
+        return methods.make(name, axis_name=axis_name, **options).run(params, *batch, memory)[1]
+
+    one = jax.jit(functools.partial(after, None))(*batch)
+    shares = jax.tree.map(lambda x: x.reshape(2, N // 2, *x.shape[1:]), batch)
+    devices = jax.devices()[:2]
+    mapped = jax.pmap(functools.partial(after, "devices"), axis_name="devices", devices=devices)
+    first, second = (jax.tree.map(lambda x, at=at: x[at], mapped(*shares)) for at in (0, 1))
+    chex.assert_trees_all_equal_shapes_and_dtypes(one, memory)
+    chex.assert_trees_all_equal(first, second)
+    chex.assert_trees_all_close(one, first, rtol=1e-5)
+    leaves = zip(jax.tree.leaves(one), jax.tree.leaves(memory), strict=True)
+    assert any(np.any(x != y) for x, y in leaves)
+
+
+@each_memory
+def test_a_memory_does_not_see_hidden_labels_or_padding(name, options):
+    method = methods.make(name, **options)
+    _, params, student, teacher, _ = set_up(name, options)
+    padded = targets(mask=PADDED)
+    split = everyone()
+    others = split.replace(labels=jnp.where(split.labelled, split.labels, 0))
+    key = jax.random.key(3)
+    memories = [method.init_memory(key, params, each) for each in (split, others)]
+    chex.assert_trees_all_equal(*memories)
+    other = jax.tree.map(lambda x: x.at[~PADDED].multiply(30), (student, teacher))
+    run = jax.jit(method.run)
+    expected = run(params, student, teacher, padded, memories[0])[1]
+    chex.assert_trees_all_close(run(params, *other, padded, memories[0])[1], expected, rtol=1e-5)
 
 
 @each_case

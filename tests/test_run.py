@@ -194,6 +194,55 @@ def test_run_that_was_cut_off_continues_to_the_same_bits(
         assert_same_model(tmp_path / folder, reference[0] / folder)
 
 
+@pytest.mark.parametrize(
+    ("method", "terms", "cut_after"),  # Of 18 rows, the student's are the last 9.
+    [
+        ({"name": "crd", "negatives": 4, "size": 8}, ["contrast"], 13),
+        ({"name": "crd", "negatives": 4, "size": 8}, ["contrast"], 15),
+        (
+            {"name": "c2kd", "stage": "stage2"},
+            ["teacher", "teacher_proxy", "student_proxy", "exchange"],
+            13,
+        ),
+    ],
+    ids=str,
+)
+def test_a_memory_and_a_trained_teacher_continue_to_the_same_bits(
+    tmp_path, monkeypatch, method, terms, cut_after
+):
+    config = quick()
+    config.method = ml_collections.ConfigDict(method)
+    config.weights = ml_collections.ConfigDict({"task": 1.0, **dict.fromkeys(terms, 0.1)})
+    experiment.run(config, tmp_path / "whole", with_report=False)
+    write, written = log.Log.write, []
+
+    def write_or_cut(self, row):
+        written.append(row)
+        if len(written) == cut_after:
+            raise Cut
+        write(self, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log.Log, "write", write_or_cut)
+        with pytest.raises(Cut):
+            experiment.run(config, tmp_path / "cut", with_report=False)
+    folder = "students/audio-to-image"
+    saved = [path.name for path in (tmp_path / "cut" / folder / "checkpoints").iterdir()]
+    assert saved
+    assert str(TOTAL) not in saved
+    experiment.run(config, tmp_path / "cut", with_report=False)
+    assert_same_model(tmp_path / "cut" / folder, tmp_path / "whole" / folder)
+    saved = arrays(tmp_path / "cut" / folder, TOTAL)["training"]
+    if config.method.name == "crd":
+        assert saved["memory"]["step"] == TOTAL
+        np.testing.assert_array_equal(saved["memory"]["places"]["ids"], 5000 + np.arange(44))
+    else:
+        weights, _ = load_weights(tmp_path / "cut" / "teachers" / "audio", audio_shapes())
+        trained = {"params": saved["params"]["teacher"], "batch_stats": saved["teacher_stats"]}
+        for before, now in zip(jax.tree.leaves(weights), jax.tree.leaves(trained), strict=True):
+            assert np.any(before != now)
+
+
 def test_run_killed_at_random_steps_ends_with_the_same_bits(tmp_path):
     def start(workdir, kill_at):
         command = [sys.executable, TOY_RUN, workdir, f"--kill-at={kill_at}"]
@@ -357,13 +406,18 @@ def test_teacher_of_another_seed_is_refused(reference, tmp_path):
         experiment.run(config, tmp_path)
 
 
-def test_teacher_loads_without_its_optimiser(reference):
-    folder = reference[0] / "teachers/audio"
+def audio_shapes():
+    """The shapes of the weights of a model that reads audio."""
     model = toy_net(NUM_CLASSES)
     like = jax.eval_shape(
         lambda: model.init(jax.random.key(0), jax.numpy.zeros((1, 6, 4, 1)), train=False)
     )
-    like = {name: like[name] for name in ("params", "batch_stats")}
+    return {name: like[name] for name in ("params", "batch_stats")}
+
+
+def test_teacher_loads_without_its_optimiser(reference):
+    folder = reference[0] / "teachers/audio"
+    like = audio_shapes()
     step = json.loads((folder / "results.json").read_text())["selected_step"]
     shutil.rmtree(folder / "checkpoints" / str(step) / "training")
     weights, found = load_weights(folder, like)

@@ -52,6 +52,8 @@ class Setting:
             outputs if teacher else None,
             optimizer,
             NUM_CLASSES,
+            everyone=TASK.targets(first),
+            teacher_variables=self.teacher_variables,
         )
         self.start = to_host(self.start)  # The first step reuses the buffers it is given.
         step = make_train_step(
@@ -125,6 +127,83 @@ def test_device_count_does_not_change_losses_that_relate_the_batchs_examples():
     )
     chex.assert_trees_all_close(one, many, rtol=1e-3, atol=1e-5)
     chex.assert_trees_all_close(many, sharded, rtol=1e-5, atol=1e-7)
+
+
+def test_device_count_does_not_change_what_a_method_remembers():
+    method = methods.make("crd", axis_name=AXIS, negatives=4, size=8)
+    weights = {"task": 1.0, "contrast": 0.1}
+    stream = list(batches(4, real=5))
+    one, many, sharded = (
+        Setting(devices, method, weights).train(stream)
+        for devices in (on(1), on(4), on(4, "shard_map"))
+    )
+    chex.assert_trees_all_close(one[1], many[1], rtol=1e-3, atol=1e-5)
+    chex.assert_trees_all_close(one[0].memory, many[0].memory, rtol=1e-3, atol=1e-4)
+    chex.assert_trees_all_equal(many[0].memory, sharded[0].memory)
+    assert one[0].memory["step"] == 4
+
+
+def test_a_method_with_a_memory_needs_the_whole_split():
+    method = methods.make("crd")
+    model, image = toy_net(NUM_CLASSES), jnp.zeros((1, 8, 8, 2))
+    variables = model.init(jax.random.key(0), image, train=False)
+    teacher = state.abstract_outputs(model, variables, image)
+    optimizer, _ = optim.make(num_epochs=1, steps_per_epoch=1, learning_rate=0.1)
+    with pytest.raises(ValueError, match="needs the targets of the training split"):
+        state.create(jax.random.key(0), model, image, method, teacher, optimizer, NUM_CLASSES)
+
+
+TRAINED = {"task": 1.0, "teacher": 1.0, "teacher_proxy": 1.0, "student_proxy": 1.0}
+TRAINED["exchange"] = 1.0
+
+
+@pytest.fixture(scope="module")
+def both_trained():
+    """Four steps of a student and its teacher on 1 device and on 4, the last one uneven."""
+    method = methods.make("c2kd", axis_name=AXIS, stage="stage2")
+    settings = [Setting(devices, method, TRAINED) for devices in (on(1), on(4), on(4, "shard_map"))]
+    return [(each, *each.train(batches(4, real=5))) for each in settings]
+
+
+def test_device_count_does_not_change_a_trained_teacher(both_trained):
+    (_, one, rows_1), (_, many, rows_4), (_, sharded, _) = both_trained
+    chex.assert_trees_all_close(rows_1, rows_4, rtol=1e-3, atol=1e-5)
+    for name in ("params", "teacher_stats"):
+        chex.assert_trees_all_close(getattr(one, name), getattr(many, name), rtol=1e-3, atol=1e-4)
+        chex.assert_trees_all_equal(getattr(many, name), getattr(sharded, name))
+
+
+def test_a_trained_teacher_moves_with_its_statistics_and_the_given_one_stays(both_trained):
+    setting, after, _ = both_trained[0]
+    chex.assert_trees_all_equal(
+        setting.start.params["teacher"], setting.teacher_variables["params"]
+    )
+    chex.assert_trees_all_equal(to_host(setting.teacher_variables), setting.teacher_after)
+    for name, before, now in (
+        ("params", setting.teacher_variables["params"], after.params["teacher"]),
+        ("stats", setting.teacher_variables["batch_stats"], after.teacher_stats),
+    ):
+        leaves = zip(jax.tree.leaves(before), jax.tree.leaves(now), strict=True)
+        assert all(np.any(x != y) for x, y in leaves), name
+
+
+def test_a_frozen_teacher_is_no_part_of_the_state(two):
+    assert set(two.start.params) == {"model", "method"}
+    assert two.start.teacher_stats == {}
+
+
+def test_a_method_joined_with_one_that_trains_the_teacher_does_not_train_it():
+    parts = {"c2kd": {"stage": "stage2"}, "mse": {}}
+    method = methods.make("join", axis_name=AXIS, methods=parts)
+    weights = {"task": 1.0, **{f"c2kd_{name}": 0.0 for name in TRAINED if name != "task"}}
+    setting = Setting(on(2), method, {**weights, "mse_feature": 1.0})
+    after, _ = setting.train(batches(2))
+    chex.assert_trees_all_equal(after.params["teacher"], setting.start.params["teacher"])
+
+
+def test_a_method_that_trains_its_teacher_needs_one():
+    with pytest.raises(ValueError, match="trains its teacher needs one"):
+        make_train_step(toy_net(NUM_CLASSES), "image", methods.make("c2kd"), TASK, TRAINED)
 
 
 def test_losses_fall(trained):

@@ -5,7 +5,9 @@ from typing import Any
 
 from fdcmkd_jax.methods.afd import afd
 from fdcmkd_jax.methods.base import Method
+from fdcmkd_jax.methods.c2kd import c2kd
 from fdcmkd_jax.methods.contrastive import contrastive
+from fdcmkd_jax.methods.crd import crd
 from fdcmkd_jax.methods.decouple import decouple
 from fdcmkd_jax.methods.displacement import displacement
 from fdcmkd_jax.methods.dist import dist
@@ -26,7 +28,9 @@ from fdcmkd_jax.tables import build
 
 TABLE: Mapping[str, Callable[..., Method]] = {
     "afd": afd,
+    "c2kd": c2kd,
     "contrastive": contrastive,
+    "crd": crd,
     "decouple": decouple,
     "displacement": displacement,
     "dist": dist,
@@ -74,7 +78,9 @@ __all__ = [
     "TABLE",
     "Method",
     "afd",
+    "c2kd",
     "contrastive",
+    "crd",
     "decouple",
     "displacement",
     "dist",

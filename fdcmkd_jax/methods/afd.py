@@ -15,9 +15,6 @@ from fdcmkd_jax.methods import batch
 from fdcmkd_jax.methods.base import Method, dense, init_dense, pool
 from fdcmkd_jax.types import Outputs, Params, Targets, at_least_float32
 
-EPSILON = 1e-5
-"""Added to a BatchNorm's variance."""
-
 
 def afd(size: int = 128, axis_name: str | None = None) -> Method:
     r"""Matches where maps are active: each stage of the teacher with those that resemble it.
@@ -52,8 +49,10 @@ def afd(size: int = 128, axis_name: str | None = None) -> Method:
         keys = iter(jax.random.split(key, len(student.maps) + len(teacher.maps) + 3))
 
         def linear(size_in: int, size_out: int) -> dict[str, Any]:
-            norm = {"scale": jnp.ones(size_out), "bias": jnp.zeros(size_out)}
-            return {"dense": init_dense(next(keys), size_in, size_out), "norm": norm}
+            return {
+                "dense": init_dense(next(keys), size_in, size_out),
+                "norm": batch.init_normalize(size_out),
+            }
 
         return {
             "keys": {name: linear(x.shape[-1], size) for name, x in sorted(student.maps.items())},
@@ -67,12 +66,7 @@ def afd(size: int = 128, axis_name: str | None = None) -> Method:
 
     def linear(params: Params, x: Array, mask: Array) -> Array:
         """A dense layer and a BatchNorm."""
-        y = dense(params["dense"], x)
-        mean, variance, _ = batch.moments(y, mask, axis_name)
-        scale, bias = (
-            jnp.expand_dims(params["norm"][name], range(y.ndim - 1)) for name in ("scale", "bias")
-        )
-        return (y - mean) * jax.lax.rsqrt(variance + EPSILON) * scale + bias
+        return batch.normalize(params["norm"], dense(params["dense"], x), mask, axis_name)
 
     def attention(
         params: Params, student: Sequence[Array], teacher: Sequence[Array], mask: Array

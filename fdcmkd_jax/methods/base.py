@@ -27,6 +27,11 @@ def no_heads(params: Params, student: Outputs) -> dict[str, Array]:
 class Method(NamedTuple):
     """A distillation method.
 
+    Most are a pair of pure functions, ``init`` and ``terms``. One that remembers something from
+    step to step has ``init_memory`` too: its ``terms`` then takes the memory as a fifth argument
+    and returns ``(terms, memory)``. The memory is not trained; it is part of the training state,
+    equal on all devices, and saved with it.
+
     Attributes:
         init: ``(key, student, teacher, num_classes) -> params``: the method's own trainables, drawn
             from the shapes of the two models' `Outputs` (abstract arrays do).
@@ -35,14 +40,46 @@ class Method(NamedTuple):
         label_terms: Those that read labels: they count only examples whose label is shown.
         heads: ``(params, student) -> {name: logits}``: classifiers to report beside the main one.
         reads_teacher_maps: Whether ``terms`` reads the teacher's maps; else these may be absent.
+        init_memory: ``(key, params, everyone) -> memory``: what the method remembers at the start,
+            a tree of arrays; ``everyone`` is the whole training split's `Targets`, as far as the
+            student may know them. None if it remembers nothing.
+        trains_teacher: The teacher learns too: it runs in training mode, the terms' gradients reach
+            it, and its parameters and statistics are part of the training state. Never where it is
+            not needed: a gradient on the teacher costs its backward pass.
     """
 
     init: Callable[[Array, Outputs, Outputs | None, int], Params]
-    terms: Callable[[Params, Outputs, Outputs, Targets], dict[str, Array]]
+    terms: Callable[..., Any]
     names: tuple[str, ...]
     label_terms: frozenset[str] = frozenset()
     heads: Callable[[Params, Outputs], dict[str, Array]] = no_heads
     reads_teacher_maps: bool = False
+    init_memory: Callable[[Array, Params, Targets], Params] | None = None
+    trains_teacher: bool = False
+
+    def run(
+        self,
+        params: Params,
+        student: Outputs,
+        teacher: Outputs | None,
+        targets: Targets,
+        memory: Params,
+    ) -> tuple[dict[str, Array], Params]:
+        """The terms and the memory after them, of a method with or without one.
+
+        Args:
+            params: The method's trainables.
+            student: The student's outputs, N first.
+            teacher: The teacher's; None without a teacher.
+            targets: The batch's, N first.
+            memory: What the method remembers; empty if nothing.
+
+        Returns:
+            ``({name: [N]}, memory)``.
+        """
+        if self.init_memory is None:
+            return self.terms(params, student, teacher, targets), memory
+        return self.terms(params, student, teacher, targets, memory)
 
 
 def init_dense(key: Array, size_in: int, size_out: int) -> dict[str, Array]:

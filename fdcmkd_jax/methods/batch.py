@@ -11,6 +11,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Shaped
 
+from fdcmkd_jax.types import Params
+
+EPSILON = 1e-5
+"""Added to a BatchNorm's variance."""
+
 
 def gather(x: Shaped[Array, "N *rest"], axis_name: str | None) -> Shaped[Array, "G *rest"]:
     """The rows of all devices, in the devices' order."""
@@ -53,6 +58,35 @@ def moments(
 
     mean = average(x)
     return mean, average(jnp.square(x - mean)), rows * math.prod(x.shape[1:-1])
+
+
+def init_normalize(size: int) -> dict[str, Array]:
+    """A BatchNorm's parameters: scales of one and shifts of zero, ``[C]`` each."""
+    return {"scale": jnp.ones(size), "bias": jnp.zeros(size)}
+
+
+def normalize(
+    params: Params,
+    x: Float[Array, "N *positions C"],
+    mask: Bool[Array, " N"],
+    axis_name: str | None,
+) -> Float[Array, "N *positions C"]:
+    """A BatchNorm by the batch's statistics, for what exists in training only.
+
+    Args:
+        params: Of `init_normalize`.
+        x: Shape ``[N, ..., C]``.
+        mask: Shape ``[N]``.
+        axis_name: The mapped axis.
+
+    Returns:
+        The shape of ``x``.
+
+    Source: arXiv 1502.03167.
+    """
+    mean, variance, _ = moments(x, mask, axis_name)
+    scale, bias = (jnp.expand_dims(params[name], range(x.ndim - 1)) for name in ("scale", "bias"))
+    return (x - mean) * lax.rsqrt(variance + EPSILON) * scale + bias
 
 
 def own(mask: Bool[Array, " N"], axis_name: str | None) -> Bool[Array, "N G"]:

@@ -47,20 +47,36 @@ def join(methods: Mapping[str, Mapping[str, Any]], axis_name: str | None = None)
 
     def init(key: Array, student: Outputs, teacher: Outputs | None, num_classes: int) -> Params:
         return {
-            name: part.init(
-                jax.random.fold_in(key, zlib.crc32(name.encode())), student, teacher, num_classes
-            )
+            name: part.init(_named(key, name), student, teacher, num_classes)
             for name, part in parts.items()
         }
+
+    remembering = {name: part for name, part in parts.items() if part.init_memory is not None}
+
+    def init_memory(key: Array, params: Params, everyone: Targets) -> Params:
+        return {
+            name: part.init_memory(_named(key, name), params[name], everyone)
+            for name, part in remembering.items()
+            if part.init_memory is not None
+        }
+
+    def run(
+        params: Params, student: Outputs, teacher: Outputs, targets: Targets, memory: Params
+    ) -> tuple[dict[str, Array], Params]:
+        found: dict[str, Array] = {}
+        after: dict[str, Params] = {}
+        for name, part in parts.items():
+            before = memory.get(name, {})
+            # What one method trains is given to the others.
+            seen = teacher if part.trains_teacher else jax.lax.stop_gradient(teacher)
+            terms, after[name] = part.run(params[name], student, seen, targets, before)
+            found |= {f"{name}_{term}": value for term, value in terms.items()}
+        return found, {name: after[name] for name in remembering}
 
     def terms(
         params: Params, student: Outputs, teacher: Outputs, targets: Targets
     ) -> dict[str, Array]:
-        return {
-            f"{name}_{term}": value
-            for name, part in parts.items()
-            for term, value in part.terms(params[name], student, teacher, targets).items()
-        }
+        return run(params, student, teacher, targets, {})[0]
 
     def heads(params: Params, student: Outputs) -> dict[str, Array]:
         return {
@@ -71,11 +87,18 @@ def join(methods: Mapping[str, Mapping[str, Any]], axis_name: str | None = None)
 
     return Method(
         init=init,
-        terms=terms,
+        terms=run if remembering else terms,
         names=tuple(f"{name}_{term}" for name, part in parts.items() for term in part.names),
         label_terms=frozenset(
             f"{name}_{term}" for name, part in parts.items() for term in part.label_terms
         ),
         heads=heads,
         reads_teacher_maps=any(part.reads_teacher_maps for part in parts.values()),
+        init_memory=init_memory if remembering else None,
+        trains_teacher=any(part.trains_teacher for part in parts.values()),
     )
+
+
+def _named(key: Array, name: str) -> Array:
+    """A method's own key, whatever others it is joined with."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
