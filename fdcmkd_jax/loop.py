@@ -179,7 +179,7 @@ def fit(job: Job, harness: Harness) -> dict[str, Any]:
     total = job.num_epochs * per_epoch
     optimizer, rate = job.make_optimizer(num_epochs=job.num_epochs, steps_per_epoch=per_epoch)
     evaluator = harness.evaluator(job.model, job.modality, job.method)
-    data = pipeline.train_batches(_examples(job, harness), harness.batches, seed=harness.seed)
+    data = pipeline.train_batches(training_split(job, harness), harness.batches, seed=harness.seed)
     current = start(job, harness, optimizer)
     seconds = 0.0
 
@@ -279,7 +279,7 @@ def start(job: Job, harness: Harness, optimizer: optax.GradientTransformation) -
     )
 
 
-def _examples(job: Job, harness: Harness) -> Source:
+def training_split(job: Job, harness: Harness) -> Source:
     """The training split, with the teacher's outputs where they are the same in every epoch."""
     teacher, method = job.teacher, job.method
     if teacher is None or not method.names or method.reads_teacher_maps or method.trains_teacher:

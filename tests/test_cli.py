@@ -155,7 +155,7 @@ MISTAKES = [
     key(
         "unknown method",
         "method.name=fd_cmk",
-        *("unknown method 'fd_cmk'", "known: fd_cmkd, logit, mse, none", "mean 'fd_cmkd'?"),
+        *("unknown method 'fd_cmk'", "fd_cmkd, feat, figkd, join, logit", "mean 'fd_cmkd'?"),
     ),
     key("unknown model", "models.audio.name=resnet_tinny", "'resnet_tinny'", "mean 'resnet_tiny'?"),
     key("unknown data set", "data.name=avdigits", "data set 'avdigits'", "mean 'av_digits'?"),
