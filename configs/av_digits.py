@@ -23,7 +23,9 @@ Presets follow a colon, several joined by commas (``configs/av_digits.py:unlabel
     feat           FitNet's hint: stage 3's map through a regressor
     figkd          the logits' wavelet detail alone (details unconfirmed)
     join           the method so far (the default, or a preset before this one) and `logit`
+    mgdfr          teacher and student aligned, then only the teacher's salient channels distilled
     mlld           predictions, classes and batch at temperatures 2 to 6
+    mst            masked specialists of the teacher, one chosen for each example
     ofa            a classifier on every stage, taught by the teacher's prediction
     pkd            channels standardised over the batch
     rkd            distances and angles between the batch's features
@@ -237,12 +239,27 @@ PRESETS = {
     "join": _join,
     "logit": _preset({"divergence": 1.0}, name="logit", temperature=4.0),
     "mismatched": _pairing("mismatched"),
+    "mgdfr": _preset(
+        {"teacher": 1.0, "agreement": 1.0, "divergence": 1.0},
+        name="mgdfr",
+        align_steps=100,
+        frozen=0.75,
+        temperature=4.0,
+    ),
     "mlld": _preset(
         {"instance": 1.0, "class": 1.0, "batch": 1.0},
         name="mlld",
         temperatures=(2.0, 3.0, 4.0, 5.0, 6.0),
     ),
     "mse": _preset({"feature": 1.0}, name="mse"),
+    "mst": _preset(
+        {"start": 1.0, "mutual": 1.0, "mask": 1.0, "route": 1.0, "balance": 1.0},
+        name="mst",
+        start_steps=50,
+        mask_steps=50,
+        temperature=4.0,
+        balance="kl",
+    ),
     "no_align": _without("shared_heads", "align"),
     "no_auxiliary": _without("auxiliary_heads", "auxiliary"),
     "none": _preset({}, name="none"),

@@ -2,7 +2,9 @@
 
 import functools
 import importlib
+import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,8 @@ from fdcmkd_jax.tables import ConfigError
 from fdcmkd_jax.types import Outputs, Targets
 
 c2kd_module = importlib.import_module("fdcmkd_jax.methods.c2kd")
+mgdfr_module = importlib.import_module("fdcmkd_jax.methods.mgdfr")
+mst_module = importlib.import_module("fdcmkd_jax.methods.mst")
 crd_module = importlib.import_module("fdcmkd_jax.methods.crd")
 
 N, K, D = 4, 5, 8
@@ -381,6 +385,176 @@ def test_figkd_does_not_see_the_mean_of_a_pair():
     moved = student.replace(logits=student.logits + shift)
     before, after = (terms_of("figkd", each, teacher)["detail"] for each in (student, moved))
     close(after, before)
+
+
+# mgdfr
+
+
+def test_salience_is_the_mean_over_all_permutations_of_a_channel():
+    x, kernel, other = random(0, N, D), random(1, D, K), random(2, N, K)
+    real = x[KEPT]
+
+    def error(features):
+        return np.mean((features @ kernel - other[KEPT]) ** 2)
+
+    expected = []
+    for channel in range(D):
+        permuted = np.repeat(real[None], 6, axis=0)
+        orders = list(itertools.permutations(range(3)))
+        permuted[:, :, channel] = [real[list(order), channel] for order in orders]
+        expected.append(np.mean([error(each) for each in permuted]) - error(real))
+    actual = mgdfr_module.salience(
+        *(jnp.asarray(z, jnp.float32) for z in (x, kernel, x @ kernel - other)),
+        jnp.asarray(MASK),
+        None,
+    )
+    close(actual, expected, rtol=1e-4)
+
+
+def test_the_least_salient_channels_are_those_of_the_lowest_share():
+    values = jnp.array([3.0, 1.0, 2.0, 0.0, 5.0])
+    np.testing.assert_array_equal(
+        mgdfr_module.least(values, 0.75), [False, True, True, True, False]
+    )
+
+
+def test_mgdfr_aligns_and_ranks_then_distils_from_the_edited_teacher():
+    student, teacher = model(0), model(1)
+    method = methods.make("mgdfr", align_steps=2, frozen=0.5, temperature=2.0)
+    params = method.init(jax.random.key(0), student, teacher, K)
+    memory = method.init_memory(jax.random.key(1), params, targets())
+    kernel = wide(params["classifier"]["kernel"])
+    for step in range(3):
+        terms, after = method.run(params, student, teacher, targets(), memory)
+        aligning = step < 2
+        for name in ("teacher", "agreement"):
+            assert np.all((terms[name] > 0) == aligning)
+        assert np.all((terms["divergence"] > 0) != aligning)
+        assert np.any(after["salience"] != memory["salience"]) == aligning
+        memory = after
+    edited = wide(teacher.features)
+    lowest = np.argsort(memory["salience"])[:4]
+    edited[:, lowest] = np.mean(edited[KEPT][:, lowest], axis=0)
+    expected = oracles.soft_divergence(student.logits, edited @ kernel, 2.0)
+    close(terms["divergence"][KEPT], expected[KEPT], rtol=1e-4)
+
+
+def test_mgdfr_trains_the_teacher_only_while_aligning():
+    student, teacher = model(0), model(1)
+    method = methods.make("mgdfr", align_steps=2)
+    params = method.init(jax.random.key(0), student, teacher, K)
+    memory = method.init_memory(jax.random.key(1), params, targets())
+
+    def total(teacher, params, step):
+        terms, _ = method.run(params, student, teacher, targets(), {**memory, "step": step})
+        return sum(jnp.sum(term) for term in terms.values())
+
+    gradients = jax.jit(jax.grad(total, argnums=(0, 1)))
+    for step, trained in ((1, True), (2, False)):
+        by_teacher, by_params = gradients(teacher, params, step)
+        for gradient in (by_teacher.features, *jax.tree.leaves(by_params)):
+            assert np.any(gradient != 0) == trained
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"align_steps": 0}, "align_steps must be positive, got 0"),
+        ({"frozen": 1.0}, r"frozen must lie in \[0, 1\), got 1.0"),
+    ],
+)
+def test_mgdfr_refuses_a_value_out_of_range(options, message):
+    with pytest.raises(ConfigError, match=message):
+        methods.make("mgdfr", **options)
+
+
+# mst
+
+
+def start_mst(**options):
+    student = model(0)
+    teacher = model(1, maps={"stage1": (2, 2, 6), "stage2": (2, 1, 7)})
+    chosen = {"start_steps": 2, "mask_steps": 3, "size": 3, **options}
+    method = methods.make("mst", **chosen)
+    params = method.init(jax.random.key(0), student, teacher, K)
+    return (
+        method,
+        params,
+        student,
+        teacher,
+        method.init_memory(jax.random.key(1), params, targets()),
+    )
+
+
+def test_each_part_of_mst_has_its_own_terms_and_trains_its_own_parameters():
+    method, params, student, teacher, memory = start_mst()
+
+    @jax.jit
+    def run(step):
+        def total(student, params):
+            now = {**memory, "step": step}
+            terms, _ = method.run(params, student, teacher, targets(), now)
+            return sum(jnp.sum(term) for term in terms.values()), terms
+
+        return jax.grad(total, argnums=(0, 1), has_aux=True)(student, params)
+
+    def moves(tree):
+        return any(np.any(gradient != 0) for gradient in jax.tree.leaves(tree))
+
+    for step, names, groups in (
+        (1, {"start", "mutual"}, {"student", "classifier"}),
+        (2, {"mask"}, {"mask"}),
+        (4, {"mask"}, {"mask"}),
+        (5, {"route", "balance"}, {"student", "gate"}),
+    ):
+        (by_student, by_params), terms = run(step)
+        assert {name for name, term in terms.items() if np.any(term != 0)} == names
+        specialists = by_params["specialists"].values()
+        moved = {
+            part for part in ("classifier", "mask") for each in specialists if moves(each[part])
+        }
+        moved |= {"gate"} if moves(by_params["gate"]) else set()
+        moved |= {"student"} if moves(by_student) else set()
+        assert moved == groups, step
+
+
+def test_the_specialists_of_the_third_part_are_those_at_its_start():
+    method, params, student, teacher, memory = start_mst()
+    run = jax.jit(method.run)
+    at = {**memory, "step": jnp.int32(5)}
+    expected, at = run(params, student, teacher, targets(), at)
+    chex.assert_trees_all_equal(at["specialists"], params["specialists"])
+    other = jax.tree.map(lambda x: 2 * x, params["specialists"])
+    actual, _ = run({**params, "specialists": other}, student, teacher, targets(), at)
+    np.testing.assert_array_equal(actual["route"], expected["route"])
+
+
+@pytest.mark.parametrize("kind", ["kl", "cv"])
+def test_even_use_of_the_specialists_costs_nothing_and_uneven_use_does(kind):
+    even, uneven = (
+        mst_module.balance_loss(jnp.asarray(use), kind) for use in ([0.5, 0.5], [0.9, 0.1])
+    )
+    np.testing.assert_allclose(even, 0, atol=1e-6)
+    assert uneven > 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"start_steps": 0}, "start_steps and mask_steps must be positive, got 0 and 3"),
+        ({"size": 4}, "size must be a positive multiple of 3, got 4"),
+        ({"balance": "max"}, "balance must be 'kl' or 'cv', got 'max'"),
+    ],
+)
+@pytest.mark.usefixtures("without_type_checks")
+def test_mst_refuses_a_value_out_of_range(options, message):
+    with pytest.raises(ConfigError, match=message):
+        start_mst(**options)
+
+
+def test_mst_needs_two_stages():
+    with pytest.raises(ValueError, match="at least two of its stages"):
+        start_mst(stages=["stage1"])
 
 
 # mlld

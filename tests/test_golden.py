@@ -14,6 +14,8 @@ from fdcmkd_jax.frequency import split_bands
 from fdcmkd_jax.types import Outputs, Targets
 
 c2kd = importlib.import_module("fdcmkd_jax.methods.c2kd")
+mgdfr = importlib.import_module("fdcmkd_jax.methods.mgdfr")
+mst = importlib.import_module("fdcmkd_jax.methods.mst")
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "methods.json").read_text())
 NUM_CLASSES = 3
 
@@ -335,3 +337,27 @@ def test_c2kd_and_its_gradients_on_all_four_predictions():
         np.testing.assert_allclose(gradient, numbers, rtol=1e-4, atol=1e-6)
     tau = c2kd.rank_correlation(x["proxy_student_logits"], x["proxy_teacher_logits"])
     np.testing.assert_allclose(tau, expected["kendall_tau_b"], rtol=1e-6)
+
+
+def test_the_edit_of_mgdfr():
+    x = given("mgdfr_freeze_op")
+    chosen = jnp.zeros(8, bool).at[x["channels"]].set(True)
+    edited = mgdfr.freeze(x["teacher_feat"], chosen, jnp.ones(2, bool), None)
+    np.testing.assert_allclose(edited, GOLDEN["mgdfr_freeze_op"]["outputs"]["frozen"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["kl", "cv"])
+def test_the_balance_of_mst(kind):
+    entry = f"mst_load_balance_{kind}"
+    x = given(entry)
+    assert_golden(entry, lambda g: mst.balance_loss(jnp.mean(g, axis=0), kind), x["gate_probs"])
+
+
+def test_the_route_of_mst():
+    x = given("mst_top1_kd")
+    chosen = mst.route(x["teacher_logits_n_e_k"], x["gate_probs"])
+
+    def loss(student):
+        return losses.soft_divergence(student, chosen, temperature=4.0)
+
+    assert_golden("mst_top1_kd", loss, x["student_logits"])

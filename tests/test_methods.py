@@ -32,6 +32,9 @@ CASES = [(name, {}) for name in methods.names() if name != "join"] + [
     ("join", {"methods": {"crd": {"negatives": 5}, "mse": {}}}),
     ("crd", {"negatives": 5, "size": 6}),
     ("c2kd", {"threshold": -1.0}),
+    ("mgdfr", {"align_steps": 3}),
+    ("mst", {"start_steps": 3, "mask_steps": 20, "size": 3}),
+    ("mst", {"start_steps": 3, "mask_steps": 3, "size": 3, "balance": "cv"}),
     ("contrastive", {"targets": "smoothed"}),
     ("contrastive", {"targets": "low_band"}),
     ("feat", {"stage": "stage1"}),
@@ -96,7 +99,7 @@ def everyone():
 
 
 def make(name, **options):
-    """A method as `methods.make` builds it; one with a memory at its first step, always."""
+    """A method as `methods.make` builds it; one with a memory at its step 7, always."""
     method = methods.make(name, **options)
     if method.init_memory is None:
         return method
@@ -105,6 +108,8 @@ def make(name, **options):
         with jax.ensure_compile_time_eval():
             zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), params)
             memory = method.init_memory(jax.random.key(3), zeros, everyone())
+            if "step" in memory:
+                memory = {**memory, "step": jnp.int32(7)}
         return method.run(params, *batch, memory)[0]
 
     return method._replace(terms=terms)

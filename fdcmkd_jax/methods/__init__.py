@@ -17,8 +17,10 @@ from fdcmkd_jax.methods.feat import feat
 from fdcmkd_jax.methods.figkd import figkd
 from fdcmkd_jax.methods.join import join
 from fdcmkd_jax.methods.logit import logit
+from fdcmkd_jax.methods.mgdfr import mgdfr
 from fdcmkd_jax.methods.mlld import mlld
 from fdcmkd_jax.methods.mse import mse
+from fdcmkd_jax.methods.mst import mst
 from fdcmkd_jax.methods.none import none
 from fdcmkd_jax.methods.ofa import ofa
 from fdcmkd_jax.methods.pkd import pkd
@@ -40,8 +42,10 @@ TABLE: Mapping[str, Callable[..., Method]] = {
     "figkd": figkd,
     "join": join,
     "logit": logit,
+    "mgdfr": mgdfr,
     "mlld": mlld,
     "mse": mse,
+    "mst": mst,
     "none": none,
     "ofa": ofa,
     "pkd": pkd,
@@ -91,8 +95,10 @@ __all__ = [
     "join",
     "logit",
     "make",
+    "mgdfr",
     "mlld",
     "mse",
+    "mst",
     "names",
     "none",
     "ofa",
