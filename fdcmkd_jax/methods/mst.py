@@ -173,6 +173,7 @@ def mst(
         names=("start", "mutual", "mask", "route", "balance"),
         label_terms=frozenset({"start"}),
         init_memory=init_memory,
+        reads_teacher_maps=True,
     )
 
 
