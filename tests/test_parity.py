@@ -19,12 +19,12 @@ from fdcmkd_jax.interop import catalog
 from fdcmkd_jax.step import AXIS, Devices, make_train_step
 from fdcmkd_jax.types import Outputs
 
-K, N = 5, 8
+K, N = 5, 4
 CHANNELS = {"audio": 1, "image": 3}
 
 # Odd sizes, so that a difference in padding or pooling would show.
 SHAPES = {"resnet_tiny": {"audio": (33, 13), "image": (27, 29)}}
-LARGE_SHAPES = {"audio": (35, 45), "image": (45, 35)}
+LARGE_SHAPES = {"audio": (25, 35), "image": (35, 25)}
 
 BACKBONES = {
     "resnet_tiny": {"name": "resnet_tiny"},
@@ -35,7 +35,8 @@ BACKBONES = {
 # start at the rounding unit (1e-16, 6e-8) and grow through up to 53 layers and back.
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
 # A ReLU whose input is within rounding of zero falls on different sides, and its share of a
-# gradient comes or goes: in float32 that happens in any deep network, in float64 hardly ever.
+# gradient comes or goes: in float32 that happens in any deep network, in float64 hardly ever. So
+# single elements say little, and gradients are compared by each tensor's norm.
 GRADIENT_TOLERANCE = {"float64": 1e-9, "float32": 5e-2}
 
 
@@ -79,7 +80,9 @@ def torch_model(backbone, modality, seed, precision):
 
 def our_model(backbone, precision, axis_name=None):
     options = {**BACKBONES[backbone], "dtype": precision}
-    return models.make(**options, num_classes=K, axis_name=axis_name)
+    model = models.make(**options, num_classes=K, axis_name=axis_name)
+    # XLA's float64 convolutions on a CPU are plain loops; as matrix products they are quick.
+    return model.clone(patches=True) if precision == "float64" else model
 
 
 def as_numpy(module):
@@ -169,8 +172,9 @@ def test_one_pass_in_eval_and_one_in_train_mode_with_statistics_and_every_gradie
         assert_close(found[key], value, tolerance, key)
     found = interop.to_state_dict({"params": gradients}, naming="reproduction")
     for key, parameter in theirs.named_parameters():
-        grad = parameter.grad.numpy()
-        assert_close(found[key], grad, GRADIENT_TOLERANCE[precision], f"gradient of {key}")
+        expected = parameter.grad.numpy()
+        error = np.linalg.norm(found[key] - expected) / np.linalg.norm(expected)
+        assert error < GRADIENT_TOLERANCE[precision], f"gradient of {key}"
 
 
 def test_eval_logits_of_a_resnet18_are_pytorchs_to_1e_5():
@@ -376,8 +380,7 @@ def tensors(each):
             yield f"{name} {key}", np.asarray(at_torch_name(current.params["method"], key)), theirs
 
 
-CASES = [("resnet_tiny", "paper"), ("resnet_tiny", "authors_code"), ("resnet_tiny", "")]
-CASES += [("resnet18", "authors_code")]
+CASES = [("resnet_tiny", "paper"), ("resnet_tiny", "authors_code"), ("resnet18", "authors_code")]
 each_case = pytest.mark.parametrize(
     ("backbone", "preset"), CASES, ids=["-".join(filter(None, case)) for case in CASES]
 )
@@ -397,17 +400,16 @@ def test_parameters_after_1_10_and_50_joint_steps_in_float64(backbone, preset):
             assert found[worst] < tolerance, f"{worst} after {steps} steps"
 
 
-@pytest.mark.parametrize(("backbone", "preset"), CASES[1:])
-def test_parameters_after_1_10_and_50_joint_steps_in_float32(backbone, preset):
+def test_parameters_after_1_10_and_50_joint_steps_in_float32():
     """As close to PyTorch's float64 as PyTorch's own float32 is.
 
     One step agrees to rounding. Later a ReLU whose input is within rounding of zero falls on
     different sides, and from there two float32 runs differ by percents in single elements: so does
     PyTorch from itself in float64. That distance, ten times, is the tolerance.
     """
-    each = race(backbone, preset, "float32")
+    each = race("resnet_tiny", "authors_code", "float32")
     with jax.enable_x64(True):
-        exact = race(backbone, preset, "float64")
+        exact = race("resnet_tiny", "authors_code", "float64")
     taken = 0
     for steps in (1, 10, 50):
         assert len(list(advance(each, taken, steps))) == 2 * (steps - taken)

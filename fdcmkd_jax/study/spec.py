@@ -254,8 +254,8 @@ def _arms(
     lengths = {len(values) if isinstance(values, list) else 0 for values in lists.values()}
     if len(lengths) != 1 or lengths == {0}:
         raise ConfigError(
-            "the keys of a grid vary together, so each holds a list of one common length; "
-            f"got {lists}."
+            f"arm {arm!r}: the keys of a grid vary together, so each holds a list of one common "
+            f"length; got {lists}."
         )
     result = []
     for values in zip(*lists.values(), strict=True):
