@@ -24,7 +24,7 @@ CHANNELS = {"audio": 1, "image": 3}
 
 # Odd sizes, so that a difference in padding or pooling would show.
 SHAPES = {"resnet_tiny": {"audio": (33, 13), "image": (27, 29)}}
-LARGE_SHAPES = {"audio": (25, 35), "image": (35, 25)}
+LARGE_SHAPES = {"audio": (35, 45), "image": (45, 35)}
 
 BACKBONES = {
     "resnet_tiny": {"name": "resnet_tiny"},
