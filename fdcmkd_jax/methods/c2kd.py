@@ -97,6 +97,7 @@ def c2kd(stage: str = "stage3", threshold: float = 0.0, axis_name: str | None = 
         names=("teacher", "teacher_proxy", "student_proxy", "exchange"),
         label_terms=frozenset({"teacher", "exchange"}),
         trains_teacher=True,
+        reads_teacher_maps=True,
     )
 
 
