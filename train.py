@@ -33,12 +33,13 @@ def main(argv: list[str]) -> None:
     if config is None or not workdir:
         _fail("needs --config=FILE and --workdir=DIR; --help says more.")
     # After the flags, so that --help and mistakes in flags answer at once.
-    from fdcmkd_jax import experiment
+    from fdcmkd_jax import allocator, experiment
     from fdcmkd_jax.loop import NonFiniteError
     from fdcmkd_jax.tables import ConfigError
 
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # Orbax reports every file it writes.
+    allocator.keep_freed_memory()
     try:
         experiment.run(config, workdir)
     except (ConfigError, NonFiniteError) as error:

@@ -153,22 +153,26 @@ def record(
         options: How the checkpoint was selected.
         splits: ``val`` and ``test``.
         selected: The selected weights.
-        last: The weights after the last step.
+        last: The weights after the last step; the same object for a model that is not trained.
 
     Returns:
         The model's entry in ``results.json`` (steps and seconds aside), and the selected weights'
         test examples.
     """
     val = evaluator({"selected": selected}, splits["val"])["selected"].heads
-    test = evaluator({"selected": selected, "last": last}, splits["test"])
+    candidates = (
+        {"selected": selected} if last is selected else {"selected": selected, "last": last}
+    )
+    test = evaluator(candidates, splits["test"])
     chosen = test["selected"]
+    at_end = test.get("last", chosen)
     head = best_head({"val": val, "test": chosen.heads}[options.select_split], options.select_heads)
     entry = {
         "selection": options.describe(),
         "selected_head": head,
         "val": val[head],
         "test": chosen.heads[head],
-        "last": {"test": test["last"].heads["main"]},
+        "last": {"test": at_end.heads["main"]},
         "heads": {
             name: {"val": val[name], "test": chosen.heads[name]} for name in val if name != "main"
         },

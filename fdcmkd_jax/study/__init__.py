@@ -11,7 +11,7 @@ from fdcmkd_jax.log import write_json
 from fdcmkd_jax.study import page, tables
 from fdcmkd_jax.study.analysis import Analysis, analyse, verdict
 from fdcmkd_jax.study.spec import Arm, Cell, Study, cells, check, read
-from fdcmkd_jax.study.work import check_config, claim, locked, run_cells, status
+from fdcmkd_jax.study.work import check_config, claim, locked, reuse, run_cells, status
 from fdcmkd_jax.tables import ConfigError, unknown
 
 
@@ -22,6 +22,7 @@ def run(
     arms: Sequence[str] = (),
     jobs: int | None = None,
     report_only: bool = False,
+    reuse_from: Path | None = None,
 ) -> Analysis:
     """Runs the cells that are missing and leaves tables and a page in ``workdir``.
 
@@ -33,6 +34,8 @@ def run(
         arms: Only these and the baseline, whose teachers they share; all if empty.
         jobs: Processes at a time; as many as there are cores by default.
         report_only: Run nothing, write the tables and the page from what is there.
+        reuse_from: Another study's folder, or one above several: its finished cells of the same
+            config and seed are copied, not run again.
 
     Returns:
         The numbers written to ``study.json``, ``study.csv``, ``study.md`` and ``study.html``.
@@ -51,6 +54,8 @@ def run(
         for cell in cells(study):
             if status(cell, workdir) == "done":
                 check_config(study, cell, workdir)
+        if reuse_from is not None:
+            reuse(study, todo, workdir, reuse_from)
         if not report_only:
             run_cells(study, todo, workdir, jobs=jobs or len(os.sched_getaffinity(0)))
         analysis = analyse(study, workdir)

@@ -42,6 +42,7 @@ examples:
   python -m fdcmkd_jax.study studies/controls.toml --workdir=runs/controls
   python -m fdcmkd_jax.study studies/controls.toml --workdir=runs/controls --seeds=3 --arms=logit
   python -m fdcmkd_jax.study studies/controls.toml --workdir=runs/controls --report-only
+  python -m fdcmkd_jax.study studies/table1.toml --workdir=runs/table1 --reuse=runs/controls
 
 exit status: 0 if every cell of the call is finished; 1 if some failed; 2 and one line on a mistake.
 """
@@ -76,6 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=int,
         help="processes at a time, each on a core of its own (default: one a core); "
         "with 1 it has all cores, as is right for one GPU",
+    )
+    parser.add_argument(
+        "--reuse",
+        metavar="OTHER",
+        type=Path,
+        help="copy finished cells of the same config and seed from another study's DIR, or from "
+        "all below a folder, and run only the rest",
     )
     parser.add_argument(
         "--report-only", action="store_true", help="run nothing, write tables and page again"
@@ -119,7 +127,12 @@ def _run(chosen: argparse.Namespace) -> int:
         print(f"{list(words.values()).count('done')} of {len(cells)} cells are done.")
         return 0
     analysis = studies.run(
-        study, chosen.workdir, arms=arms, jobs=chosen.jobs, report_only=chosen.report_only
+        study,
+        chosen.workdir,
+        arms=arms,
+        jobs=chosen.jobs,
+        report_only=chosen.report_only,
+        reuse_from=chosen.reuse,
     )
     for name, arm in study.arms.items():
         print(f"{arm.label}: {studies.verdict(analysis, name)}")

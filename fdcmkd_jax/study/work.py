@@ -4,9 +4,11 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import connection
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -62,17 +64,76 @@ def check_config(study: Study, cell: Cell, workdir: Path) -> None:
         ConfigError: If not, with the differences.
     """
     folder = workdir / cell.folder
-    found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    now = plan.resolve(config_of(study, cell, workdir))
-    for settings in (found, now):  # A workdir may be moved once its cells are finished.
-        settings["data"].pop("data_dir")
-        settings["teacher"].pop("checkpoints")
+    found = _movable(_read_settings(folder))
+    now = _movable(plan.resolve(config_of(study, cell, workdir)))
     changes = list(experiment.differences(found, now))
     if changes:
         raise ConfigError(
             f"{folder} is a run of another config ({'; '.join(changes)}); choose another "
             "--workdir, or delete that folder."
         )
+
+
+def reuse(study: Study, todo: Sequence[Cell], workdir: Path, other: Path) -> int:
+    """Copies finished cells of the same config and seed from another study's folder.
+
+    Args:
+        study: The study.
+        todo: Cells; those done or begun are left as they are.
+        workdir: The study's folder.
+        other: The other study's folder, or a folder above several.
+
+    Returns:
+        How many were copied.
+
+    Raises:
+        ConfigError: If there is no finished cell in ``other``.
+    """
+    found: dict[tuple[str, bool], Path] = {}
+    for path in sorted(other.absolute().rglob("cells/**/config.json")):
+        folder = path.parent
+        whole = (folder / "results.json").is_file() and folder.suffix != ".copied"
+        if whole and not folder.is_relative_to(workdir):
+            settings = _read_settings(folder)
+            found.setdefault(_fingerprint(settings), folder)
+    if not found:
+        raise ConfigError(f"{other} holds no finished cell of a study to reuse.")
+    copied = 0
+    for cell in todo:
+        folder = workdir / cell.folder
+        if folder.exists():
+            continue
+        settings = plan.resolve(config_of(study, cell, workdir))
+        needs_own = cell == teacher_cell(study, cell.seed)
+        wanted = [_fingerprint(settings, trained) for trained in (True, False)[: 2 - needs_own]]
+        source = next((found[each] for each in wanted if each in found), None)
+        if source is not None:
+            partial = folder.with_suffix(".copied")
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(source, partial)
+            partial.rename(folder)
+            copied += 1
+    return copied
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+
+
+def _movable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell's settings without its folders: a workdir may be moved once its cells are done."""
+    return {
+        **settings,
+        "data": {key: value for key, value in settings["data"].items() if key != "data_dir"},
+        "teacher": {k: v for k, v in settings["teacher"].items() if k != "checkpoints"},
+    }
+
+
+def _fingerprint(settings: Mapping[str, Any], trained: bool | None = None) -> tuple[str, bool]:
+    """What makes two cells the same, and whether the run trained its teachers itself."""
+    if trained is None:
+        trained = not any(settings["teacher"]["checkpoints"].values())
+    return json.dumps(_movable(settings), sort_keys=True), trained
 
 
 @contextlib.contextmanager

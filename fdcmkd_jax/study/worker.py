@@ -10,6 +10,7 @@ import traceback
 from multiprocessing import connection
 from pathlib import Path
 
+from fdcmkd_jax.allocator import keep_freed_memory
 from fdcmkd_jax.study.spec import Cell, Study, config_of
 
 CELLS = 6
@@ -80,6 +81,7 @@ def serve(orders: "connection.Connection", study: Study, workdir: Path, cores: s
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started us.
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.sched_setaffinity(0, cores)  # Before JAX starts its threads.
+    keep_freed_memory()
     with contextlib.suppress(EOFError):
         while True:
             orders.send(_run(study, orders.recv(), workdir))
