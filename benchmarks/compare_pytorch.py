@@ -169,11 +169,12 @@ def states(plan: Any, settings: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]
     )
     result: dict[str, tuple[Any, Any]] = {}
     for direction in plan.directions:
-        teacher = experiment.teacher_job(plan, direction.teacher)
+        (modality,) = direction.teachers
+        teacher = experiment.teacher_job(plan, modality)
         start = loop.start(teacher, plan.harness, optimizer)
         result[teacher.name] = (teacher, start)
-        frozen = loop.Teacher(teacher.model, teacher.modality, jax.device_get(start.variables))
-        student = experiment.student_job(plan, settings["weights"], direction, frozen)
+        frozen = loop.Teacher(teacher.model, modality, jax.device_get(start.variables))
+        student = experiment.student_job(plan, settings["weights"], direction, {modality: frozen})
         result[student.name] = (student, loop.start(student, plan.harness, optimizer))
     return result
 

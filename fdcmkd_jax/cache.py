@@ -1,14 +1,15 @@
 """A frozen teacher's outputs, computed once instead of in every step."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from fdcmkd_jax import state
+from fdcmkd_jax import state, teachers
 from fdcmkd_jax.data.base import Example, Source
+from fdcmkd_jax.teachers import Ensemble, Modality
 from fdcmkd_jax.types import Params
 
 LIMIT_MB = 256
@@ -20,13 +21,16 @@ class Taught:
 
     Args:
         source: The split.
-        modality: What the teacher reads.
-        outputs: ``logits [N, ..., K]`` and ``features [N, ..., D]``, in the split's order.
+        outputs: ``logits [N, ..., K]`` and ``features [N, ..., D]`` in the split's order; of
+            several teachers, those of each by modality.
+        leave_out: Modalities that nobody but the teacher reads.
     """
 
-    def __init__(self, source: Source, modality: str, outputs: dict[str, np.ndarray]) -> None:
+    def __init__(
+        self, source: Source, outputs: Mapping[str, Any], leave_out: Iterable[str]
+    ) -> None:
         self._source, self._outputs = source, outputs
-        self._left_out = (modality, "partner")
+        self._left_out = {*leave_out, "partner"}
 
     def __len__(self) -> int:
         return len(self._source)
@@ -34,11 +38,17 @@ class Taught:
     def __getitem__(self, index: int) -> Example:
         example = self._source[index]
         kept = {key: value for key, value in example.items() if key not in self._left_out}
-        return {**kept, "teacher": {name: rows[index] for name, rows in self._outputs.items()}}
+        return {**kept, "teacher": jax.tree.map(lambda rows: rows[index], self._outputs)}
 
 
 def with_outputs(
-    source: Source, model: nn.Module, variables: Params, modality: str, *, batch_size: int
+    source: Source,
+    model: nn.Module | Ensemble,
+    variables: Params,
+    modality: Modality,
+    *,
+    leave_out: Iterable[str],
+    batch_size: int,
 ) -> Source:
     """A training split with a teacher's outputs in it, if they are small enough to be kept.
 
@@ -50,6 +60,7 @@ def with_outputs(
         model: The teacher's backbone.
         variables: Its ``{"params", "batch_stats"}``.
         modality: What it reads.
+        leave_out: Modalities that nobody but the teacher reads.
         batch_size: N of the pass that computes the outputs.
 
     Returns:
@@ -57,19 +68,20 @@ def with_outputs(
         logits and features, would take more than `LIMIT_MB`.
     """
 
-    def seen(index: int) -> np.ndarray:
-        example = source[index]
-        return np.asarray(example.get("partner", example)[modality])
+    def seen(rows: Sequence[int]) -> Any:
+        """What the teacher reads of some examples, stacked."""
+        return jax.tree.map(
+            lambda *each: np.stack(each), *(teachers.read(source[row], modality) for row in rows)
+        )
 
-    says = state.abstract_outputs(model, variables, jnp.asarray(seen(0))[None])
-    size = sum(x.size * x.dtype.itemsize for x in (says.logits, says.features))
+    says = teachers.said(state.abstract_outputs(model, variables, seen([0])))
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(says))
     if len(source) * size > LIMIT_MB * 2**20:
         return source
 
     @jax.jit
-    def run(variables: Params, x: jax.Array) -> dict[str, jax.Array]:
-        outputs: Any = model.apply(variables, x, train=False)
-        return {"logits": outputs.logits, "features": outputs.features}
+    def run(variables: Params, x: Any) -> dict[str, Any]:
+        return teachers.said(model.apply(variables, x, train=False))
 
     variables = jax.device_put(variables)
     count = min(batch_size, len(source))
@@ -77,10 +89,7 @@ def with_outputs(
     for first in range(0, len(source), count):
         # The last row fills the last batch up, so that one shape is compiled.
         rows = [min(row, len(source) - 1) for row in range(first, first + count)]
-        found = run(variables, np.stack([seen(row) for row in rows]))
+        found = run(variables, seen(rows))
         batches.append(jax.tree.map(np.asarray, found))
-    return Taught(
-        source,
-        modality,
-        jax.tree.map(lambda *parts: np.concatenate(parts)[: len(source)], *batches),
-    )
+    outputs = jax.tree.map(lambda *parts: np.concatenate(parts)[: len(source)], *batches)
+    return Taught(source, outputs, leave_out)

@@ -24,6 +24,7 @@ from fdcmkd_jax.log import write_json
 from fdcmkd_jax.plan import Plan
 from fdcmkd_jax.step import to_host
 from fdcmkd_jax.tables import ConfigError
+from fdcmkd_jax.teachers import Ensemble, join_variables
 from fdcmkd_jax.types import Params
 
 
@@ -110,9 +111,21 @@ def teacher_job(plan: Plan, modality: str) -> loop.Job:
 
 
 def student_job(
-    plan: Plan, weights: Mapping[str, float], direction: plans.Direction, teacher: loop.Teacher
+    plan: Plan,
+    weights: Mapping[str, float],
+    direction: plans.Direction,
+    trained: Mapping[str, loop.Teacher],
 ) -> loop.Job:
-    """The training of one direction's student."""
+    """The training of one direction's student, by its teachers among the trained ones."""
+    if plan.method.several_teachers:
+        teacher = loop.Teacher(
+            Ensemble({name: plan.models[name] for name in direction.teachers}),
+            direction.teachers,
+            join_variables({name: trained[name].variables for name in direction.teachers}),
+        )
+    else:
+        (name,) = direction.teachers
+        teacher = trained[name]
     return loop.Job(
         name=direction.folder,
         title=f"student {direction}",
@@ -137,7 +150,7 @@ def _train(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
         "students": {},
     }
     teachers = {}
-    for modality in dict.fromkeys(direction.teacher for direction in plan.directions):
+    for modality in plan.taught_by:
         folder = f"teachers/{modality}"
         if modality in plan.given_teachers:
             entry = _once(harness, folder, functools.partial(_adopt, plan, modality))
@@ -157,7 +170,7 @@ def _train(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
         for modality, folder in plan.given_starts.items()
     }
     for direction in plan.directions:
-        job = student_job(plan, settings["weights"], direction, teachers[direction.teacher])
+        job = student_job(plan, settings["weights"], direction, teachers)
         if direction.student in starts:
             job = dataclasses.replace(job, weights_at_start=starts[direction.student])
         _describe(plan, settings, direction.folder, direction.student)

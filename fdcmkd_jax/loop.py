@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from fdcmkd_jax import cache, evaluation, metrics, state
+from fdcmkd_jax import cache, evaluation, metrics, state, teachers
 from fdcmkd_jax.checkpoint import Checkpoints
 from fdcmkd_jax.data import pipeline
 from fdcmkd_jax.data.base import Source
@@ -24,6 +24,7 @@ from fdcmkd_jax.methods import Method
 from fdcmkd_jax.state import TrainState
 from fdcmkd_jax.step import Devices, Sums, make_train_step, to_host
 from fdcmkd_jax.tasks import Task
+from fdcmkd_jax.teachers import Ensemble, Modality
 from fdcmkd_jax.types import Params, Targets
 
 
@@ -82,7 +83,7 @@ class CheckpointOptions:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained model, frozen unless the method trains it on.
+    """A trained model, frozen unless the method trains it on; or several as one.
 
     Attributes:
         model: Its backbone.
@@ -90,8 +91,8 @@ class Teacher:
         variables: ``{"params", "batch_stats"}`` as host arrays.
     """
 
-    model: nn.Module
-    modality: str
+    model: nn.Module | Ensemble
+    modality: Modality
     variables: Params
 
 
@@ -253,17 +254,16 @@ def finish(directory: Path, entry: Mapping[str, Any], examples: Mapping[str, np.
 
 def start(job: Job, harness: Harness, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step."""
-    first = jax.tree.map(jnp.asarray, job.train[0])
+    first = jax.tree.map(lambda x: jnp.asarray(x)[None], job.train[0])
     teacher = None
     if job.teacher is not None:
-        teacher = state.abstract_outputs(
-            job.teacher.model, job.teacher.variables, first[job.teacher.modality][None]
-        )
+        seen = teachers.read(first, job.teacher.modality)
+        teacher = state.abstract_outputs(job.teacher.model, job.teacher.variables, seen)
     key = jax.random.fold_in(jax.random.key(harness.seed), zlib.crc32(job.name.encode()))
     drawn = state.create(
         key,
         job.model,
-        first[job.modality][None],
+        first[job.modality],
         job.method,
         teacher,
         optimizer,
@@ -284,11 +284,16 @@ def training_split(job: Job, harness: Harness) -> Source:
     teacher, method = job.teacher, job.method
     if teacher is None or not method.names or method.reads_teacher_maps or method.trains_teacher:
         return job.train
-    if teacher.modality in harness.batches.augment:
+    read = {teacher.modality} if isinstance(teacher.modality, str) else set(teacher.modality)
+    if read & set(harness.batches.augment):
         return job.train
-    size = harness.evaluate.batch_size
     return cache.with_outputs(
-        job.train, teacher.model, teacher.variables, teacher.modality, batch_size=size
+        job.train,
+        teacher.model,
+        teacher.variables,
+        teacher.modality,
+        leave_out=read - {job.modality},
+        batch_size=harness.evaluate.batch_size,
     )
 
 
@@ -311,7 +316,7 @@ def train_step(job: Job, harness: Harness) -> tuple[Callable, Params]:
         harness.task,
         job.weights,
         teacher=teacher.model if teacher else None,
-        teacher_input=teacher.modality if teacher else None,
+        teacher_input=teacher.modality if teacher else (),
     )
     compiled = harness.devices.map(step, batch_argument=2, split_output=None, donate=True)
     frozen = teacher.variables if teacher and not job.method.trains_teacher else {}

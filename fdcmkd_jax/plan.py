@@ -58,32 +58,42 @@ class TeacherOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Direction:
-    """Who teaches whom: modalities, written ``audio->image``."""
+    """Who teaches whom: modalities, written ``audio->image`` or ``audio+depth->image``."""
 
-    teacher: str
+    teachers: tuple[str, ...]
     student: str
 
     @classmethod
     def parse(cls, text: str) -> "Direction":
-        """Reads ``"audio->image"``.
+        """Reads ``"audio->image"`` or, with several teachers, ``"audio+depth->image"``.
+
+        One of several teachers may be of the student's own modality, a single one may not.
 
         Raises:
-            ConfigError: If the text has another form or names one modality twice.
+            ConfigError: If the text has another form, or names one modality twice.
         """
-        teacher, arrow, student = (part.strip() for part in str(text).partition("->"))
-        if not (teacher and arrow and student) or teacher == student:
+        before, arrow, student = (part.strip() for part in str(text).partition("->"))
+        teachers = tuple(part.strip() for part in before.split("+"))
+        if not (all(teachers) and arrow and student) or teachers == (student,):
             raise ConfigError(
                 f"a direction is 'teacher->student' with two modalities, got {text!r}."
             )
-        return cls(teacher, student)
+        if len(set(teachers)) != len(teachers):
+            raise ConfigError(f"a direction names each teacher once, got {text!r}.")
+        return cls(teachers, student)
+
+    @property
+    def source(self) -> str:
+        """The teachers' modalities, joined by ``+``."""
+        return "+".join(self.teachers)
 
     def __str__(self) -> str:
-        return f"{self.teacher}->{self.student}"
+        return f"{self.source}->{self.student}"
 
     @property
     def folder(self) -> str:
         """Its folder below the workdir."""
-        return f"students/{self.teacher}-to-{self.student}"
+        return f"students/{self.source}-to-{self.student}"
 
 
 def resolve(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -150,8 +160,13 @@ class Plan:
     @property
     def given_teachers(self) -> dict[str, Path]:
         """By modality, the folders of teachers that an earlier run trained."""
-        given = {d.teacher: self.teacher.checkpoints.get(d.teacher) for d in self.directions}
+        given = {name: self.teacher.checkpoints.get(name) for name in self.taught_by}
         return {modality: Path(folder) for modality, folder in given.items() if folder}
+
+    @property
+    def taught_by(self) -> tuple[str, ...]:
+        """The modalities of all teachers."""
+        return tuple(dict.fromkeys(name for each in self.directions for name in each.teachers))
 
     @property
     def given_starts(self) -> dict[str, Path]:
@@ -196,7 +211,13 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
     directions = tuple(Direction.parse(text) for text in settings["directions"])
     if len(set(directions)) != len(directions):
         raise ConfigError(f"directions repeat: {[str(direction) for direction in directions]}.")
-    used = sorted({m for direction in directions for m in (direction.teacher, direction.student)})
+    used = sorted({m for direction in directions for m in (*direction.teachers, direction.student)})
+    for direction in directions:
+        if len(direction.teachers) > 1 and not method.several_teachers:
+            raise ConfigError(
+                f"{direction} has several teachers, but the method {settings['method']['name']!r} "
+                "learns from one; put it into the method multi_teacher."
+            )
     for modality in (*used, *batches.augment):
         if modality not in dataset.modalities:
             raise unknown(f"modality of {options['name']}", modality, dataset.modalities)
@@ -269,9 +290,14 @@ def _check_method(plan: Plan) -> None:
         outputs[modality] = state.abstract_outputs(model, jax.eval_shape(init, x), x)
 
     def start(key: Array) -> list[Params]:
-        pairs = [(outputs[each.student], outputs[each.teacher]) for each in plan.directions]
         classes = plan.harness.task.num_classes
-        return [plan.method.init(key, *pair, classes) for pair in pairs]
+        started = []
+        for each in plan.directions:
+            taught_by: Any = {name: outputs[name] for name in each.teachers}
+            if not plan.method.several_teachers:
+                (taught_by,) = taught_by.values()
+            started.append(plan.method.init(key, outputs[each.student], taught_by, classes))
+        return started
 
     try:
         jax.eval_shape(start, jax.random.key(0))
@@ -292,7 +318,8 @@ def _filled(
 ) -> dict[str, Any]:
     """A named part of the config with its constructor's defaults; unchanged if it is unknown.
 
-    A method made of others holds their options by name under ``methods``: those are filled too.
+    A method made of others holds their options by name under ``methods``, or those of the one it
+    is made of, with its name, under ``method``: these are filled too.
 
     Raises:
         ConfigError: If it sets the mapped axis, which is the run's to choose.
@@ -310,6 +337,9 @@ def _filled(
             if isinstance(given, dict) and "name" not in given:
                 complete = _filled(kind, table, {**given, "name": part})
                 filled["methods"][part] = {k: v for k, v in complete.items() if k != "name"}
+    inner = filled.get("method")
+    if kind == "method" and isinstance(inner, dict) and isinstance(inner.get("name"), str):
+        filled["method"] = _filled(kind, table, inner)
     return filled
 
 

@@ -12,6 +12,7 @@ from flax.training import train_state
 from jaxtyping import Array, Float
 
 from fdcmkd_jax.methods import Method
+from fdcmkd_jax.teachers import Ensemble
 from fdcmkd_jax.types import Outputs, Params, Targets
 
 
@@ -113,9 +114,7 @@ def _init(model: nn.Module, key: Array, example: Array) -> dict[str, Any]:
     return dict(model.init(key, example, train=False))
 
 
-def abstract_outputs(
-    model: nn.Module, variables: Params, example: Float[Array, "N *shape"]
-) -> Outputs:
+def abstract_outputs(model: nn.Module | Ensemble, variables: Params, example: Any) -> Any:
     """The shapes and dtypes a model would return, without running it."""
     kept = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
     return jax.eval_shape(lambda v, x: model.apply(v, x, train=False), kept, example)

@@ -16,12 +16,13 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
-from fdcmkd_jax import losses, metrics
+from fdcmkd_jax import losses, metrics, teachers
 from fdcmkd_jax.methods import Method
 from fdcmkd_jax.state import TrainState
 from fdcmkd_jax.tables import ConfigError
 from fdcmkd_jax.tasks import Task
-from fdcmkd_jax.types import Batch, Outputs, Params
+from fdcmkd_jax.teachers import Ensemble, Modality
+from fdcmkd_jax.types import Batch, Params
 
 AXIS = "batch"
 """The mapped axis over which steps sum and BatchNorm synchronises."""
@@ -36,8 +37,8 @@ def make_train_step(
     method: Method,
     task: Task,
     weights: Mapping[str, float],
-    teacher: nn.Module | None = None,
-    teacher_input: str | None = None,
+    teacher: nn.Module | Ensemble | None = None,
+    teacher_input: Modality = (),
 ) -> Callable[[TrainState, Params, Batch], tuple[TrainState, Sums]]:
     """Builds one optimisation step.
 
@@ -47,10 +48,10 @@ def make_train_step(
         method: Supplies the terms beside the task's.
         task: Supplies labels and their loss (the term ``task``).
         weights: One weight for ``task`` and for each of the method's terms.
-        teacher: The backbone that teaches, frozen unless the method trains it; None to train
-            without one.
-        teacher_input: The modality it reads, from ``batch["partner"]`` where there is one. The
-            teacher is not run where ``batch["teacher"]`` holds its outputs already.
+        teacher: The backbone that teaches, or several as one, frozen unless the method trains it;
+            None to train without one.
+        teacher_input: What it reads, from ``batch["partner"]`` where there is one. The teacher is
+            not run where ``batch["teacher"]`` holds its outputs already.
 
     Returns:
         ``step(state, teacher_variables, batch) -> (state, sums)``, to be mapped over `AXIS` with
@@ -61,8 +62,8 @@ def make_train_step(
     Raises:
         ValueError: If the weights do not name exactly the terms, or there is no teacher to train.
     """
-    if method.trains_teacher and teacher is None:
-        raise ValueError("a method that trains its teacher needs one.")
+    if method.trains_teacher and not isinstance(teacher, nn.Module):
+        raise ValueError("a method that trains its teacher needs one, and one only.")
     names = ("task", *method.names)
     losses.check_weights(weights, names)
     label_terms = {"task", *method.label_terms}
@@ -73,9 +74,9 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.fold_in(key, state.step), lax.axis_index(AXIS))
         teacher_outputs: Any = None
         if "teacher" in batch:
-            teacher_outputs = Outputs(**batch["teacher"])
+            teacher_outputs = teachers.from_said(batch["teacher"])
         elif teacher is not None and not method.trains_teacher:
-            seen = batch.get("partner", batch)[teacher_input]
+            seen = teachers.read(batch, teacher_input)
             teacher_outputs = lax.stop_gradient(teacher.apply(teacher_variables, seen, train=False))
 
         counted = {
@@ -111,10 +112,10 @@ def make_train_step(
 
         def train_teacher(params: Params) -> tuple[Any, Params]:
             """The outputs of a teacher in training mode, and its statistics after them."""
-            assert teacher is not None, "checked where the step is built"
+            assert isinstance(teacher, nn.Module), "checked where the step is built"
             taught_by, updates = teacher.apply(
                 {"params": params, "batch_stats": state.teacher_stats},
-                batch.get("partner", batch)[teacher_input],
+                teachers.read(batch, teacher_input),
                 train=True,
                 mask=targets.mask,
                 mutable=["batch_stats"],
@@ -130,13 +131,16 @@ def make_train_step(
             lambda terms: jnp.sum(losses.combine(terms, weights))
         )(shares)
         gradients = lax.psum(pull_back(cotangents)[0], AXIS)
-        on_features = {name: pull_back(_only(name, cotangents))[1] for name in names}
+        on_features = jax.vmap(lambda alone: pull_back(alone)[1])(_one_at_a_time(cotangents))
 
         totals = lax.psum(
             {
                 "loss": weighted,
                 "terms": {name: jnp.sum(share) for name, share in shares.items()},
-                "squares": {name: jnp.sum(jnp.square(g)) for name, g in on_features.items()},
+                "squares": {
+                    name: jnp.sum(jnp.square(g))
+                    for name, g in zip(cotangents, on_features, strict=True)
+                },
                 "accuracy": metrics.masked_sum(
                     metrics.correct(outputs.logits, targets.labels), counted["task"]
                 ),
@@ -319,10 +323,12 @@ def _local_rows(x: jax.Array) -> np.ndarray:
     return np.concatenate([np.asarray(shard.data) for shard in shards])
 
 
-def _only(name: str, cotangents: Mapping[str, Array]) -> dict[str, Array]:
-    """The cotangents with all but one term's set to zero."""
+def _one_at_a_time(cotangents: Mapping[str, Array]) -> dict[str, Array]:
+    """``[T, N]`` a term: in row t all but the t-th term's cotangents are zero."""
+    rows = enumerate(cotangents.items())
     return {
-        key: value if key == name else jnp.zeros_like(value) for key, value in cotangents.items()
+        name: jnp.zeros((len(cotangents), *value.shape), value.dtype).at[row].set(value)
+        for row, (name, value) in rows
     }
 
 

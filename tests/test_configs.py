@@ -67,7 +67,7 @@ def test_every_config_and_preset_builds_before_anything_is_written(
     built = plan_of(name, presets)
     assert built.directions
     for direction in built.directions:
-        assert {direction.teacher, direction.student} <= set(built.models)
+        assert {*direction.teachers, direction.student} <= set(built.models)
     assert not list(tmp_path.iterdir())
 
 

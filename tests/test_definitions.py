@@ -686,10 +686,101 @@ def test_a_joined_method_starts_alike_whatever_it_is_joined_with():
     assert np.any(beside["mse"]["adapter"]["kernel"] != beside["pkd"]["adapter"]["kernel"])
 
 
+# multi_teacher
+
+
+def several(**options):
+    return methods.make("multi_teacher", method={"name": "mse"}, **options)
+
+
+def test_fixed_gates_weigh_the_terms_towards_each_teacher():
+    student, teacher = model(0), {"b": model(1, width=6), "a": model(2)}
+    alone = {}
+    method = several(shares={"a": 3.0, "b": 1.0})
+    params = method.init(jax.random.key(0), student, teacher, K)
+    for modality, each in teacher.items():
+        own = params["methods"][modality]
+        alone[modality] = terms_of("mse", student, each, params=own)["feature"]
+    found = jax.jit(method.terms)(params, student, teacher, targets())["feature"]
+    close(found, 0.75 * alone["a"] + 0.25 * alone["b"])
+    equal = jax.jit(several().terms)(params, student, teacher, targets())["feature"]
+    close(equal, 0.5 * alone["a"] + 0.5 * alone["b"])
+
+
+def test_one_of_several_teachers_is_the_method_itself():
+    student, teacher = model(0), model(1)
+    method = several()
+    params = method.init(jax.random.key(0), student, {"a": teacher}, K)
+    found = method.terms(params, student, {"a": teacher}, targets())
+    close(found["feature"], terms_of("mse", student, teacher)["feature"])
+
+
+def test_learned_gates_start_equal_and_learn_from_the_label_alone():
+    student, teacher = model(0), {"b": model(1, width=6), "a": model(2)}
+    method = several(gates="learned")
+    params = method.init(jax.random.key(0), student, teacher, K)
+    fixed = jax.jit(several().terms)(params, student, teacher, targets())
+    found = jax.jit(method.terms)(params, student, teacher, targets())
+    close(found["feature"], fixed["feature"])
+    chances = sum(np.exp(oracles.log_softmax(wide(each.logits))) for each in teacher.values()) / 2
+    close(found["gate"], -np.log(chances[np.arange(N), targets().labels]))
+
+    def total(gate, term):
+        return jnp.sum(method.terms({**params, "gate": gate}, student, teacher, targets())[term])
+
+    by_term = {term: jax.grad(total)(params["gate"], term) for term in method.names}
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(by_term["feature"]))
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(by_term["gate"]))
+
+
+def test_a_gate_follows_its_teacher_through_jit_and_any_order():
+    student, teacher = model(0), {"b": model(1, width=6), "a": model(2)}
+    method = several(gates="learned")
+    params = method.init(jax.random.key(0), student, teacher, K)
+    params["gate"]["kernel"] = jnp.asarray(random(5, 6 + D, 2), jnp.float32)
+    expected = method.terms(params, student, teacher, targets())
+    backwards = dict(reversed(teacher.items()))
+    for found in (
+        jax.jit(method.terms)(params, student, teacher, targets()),
+        method.terms(params, student, backwards, targets()),
+    ):
+        jax.tree.map(close, found, expected)
+
+
+def test_shares_name_every_teacher():
+    start = jax.random.key(0), model(0), {"a": model(1), "b": model(2)}, K
+    with pytest.raises(ConfigError, match=r"unknown teacher in shares: 'depth'; known: a, b"):
+        several(shares={"a": 1.0, "b": 1.0, "depth": 1.0}).init(*start)
+    with pytest.raises(ConfigError, match="shares name each teacher or none; 'b' is missing"):
+        several(shares={"a": 1.0}).init(*start)
+
+
 @pytest.mark.usefixtures("without_type_checks")
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
+        ("multi_teacher", {"method": {}}, "'multi_teacher' needs a method with a name in it"),
+        ("multi_teacher", {"method": {"name": "c2kd"}}, "'multi_teacher' cannot use 'c2kd'"),
+        (
+            "multi_teacher",
+            {"method": {"name": "mse"}, "gates": "soft"},
+            "gates must be 'fixed' or 'learned', got 'soft'",
+        ),
+        (
+            "multi_teacher",
+            {"method": {"name": "mse"}, "shares": {"a": 0}},
+            "shares.a must be a positive number, got 0",
+        ),
+        (
+            "multi_teacher",
+            {"method": {"name": "mse"}, "shares": {"a": 1.0}, "gates": "learned"},
+            "shares are for fixed gates",
+        ),
+        (
+            "join",
+            {"methods": {"mse": {}, "multi_teacher": {"method": {"name": "logit"}}}},
+            "cannot mix methods of one teacher and of several",
+        ),
         ("afd", {"size": 0}, "method 'afd': size must be positive, got 0"),
         (
             "contrastive",

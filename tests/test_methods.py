@@ -26,10 +26,18 @@ MAPS = [
     {"stage1": (4, 4, 7), "stage2": (2, 2, 5), "stage3": (1, 1, 8), "stage4": (1, 1, 3)},
 ]
 
+MADE_OF_OTHERS = ("join", "multi_teacher")  # These need to be told of which.
+
 # Every method as it comes, and those whose options change its terms.
-CASES = [(name, {}) for name in methods.names() if name != "join"] + [
+CASES = [(name, {}) for name in methods.names() if name not in MADE_OF_OTHERS] + [
     ("join", {"methods": {"fd_cmkd": {"cutoff": 0.25}, "mse": {}, "rkd": {}}}),
     ("join", {"methods": {"crd": {"negatives": 5}, "mse": {}}}),
+    ("multi_teacher", {"method": {"name": "fd_cmkd"}, "gates": "learned"}),
+    (
+        "multi_teacher",
+        {"method": {"name": "pkd", "stage": "stage1"}, "shares": {"a": 3.0, "b": 1.0}},
+    ),
+    ("multi_teacher", {"method": {"name": "crd", "negatives": 5}}),
     ("crd", {"negatives": 5, "size": 6}),
     ("c2kd", {"threshold": -1.0}),
     ("mgdfr", {"align_steps": 3}),
@@ -75,7 +83,7 @@ def outputs(seed, width, *, rest=()):
         features=jnp.asarray(rng.normal(size=(N, *rest, width)), jnp.float32),
         maps={
             stage: jnp.asarray(rng.normal(size=(N, *shape)), jnp.float32)
-            for stage, shape in MAPS[seed].items()
+            for stage, shape in MAPS[seed % 2].items()
         },
     )
 
@@ -128,6 +136,8 @@ def set_up(name, options, *, student_width=STUDENT_WIDTH):
 def _set_up(name, options, student_width):
     method = make(name, **json.loads(options))
     student, teacher = outputs(0, student_width), outputs(1, TEACHER_WIDTH)
+    if method.several_teachers:
+        teacher = {"a": teacher, "b": outputs(3, TEACHER_WIDTH)}
     params = method.init(jax.random.key(0), student, teacher, K)
     return method, params, student, teacher, targets()
 
@@ -312,7 +322,9 @@ def test_terms_are_the_same_without_jit(name, options):
 @each_case
 def test_a_method_that_reads_the_teachers_maps_says_so(name, options):
     method, params, student, teacher, known = set_up(name, options)
-    without = teacher.replace(maps={})
+    without = jax.tree.map(
+        lambda each: each.replace(maps={}), teacher, is_leaf=lambda x: isinstance(x, Outputs)
+    )
     if method.reads_teacher_maps:
         with pytest.raises((ConfigError, ValueError, KeyError)):
             method.terms(params, student, without, known)
@@ -327,12 +339,10 @@ def test_init_depends_on_the_key_and_on_shapes_alone(name, options):
     method, params, student, teacher, _ = set_up(name, options)
     again = method.init(jax.random.key(0), abstract(student), abstract(teacher), K)
     jax.tree.map(np.testing.assert_array_equal, again, params)
-    kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
     other = method.init(jax.random.key(1), student, teacher, K)
-    for kernel, another in zip(
-        kernels, [leaf for leaf in jax.tree.leaves(other) if leaf.ndim > 1], strict=True
-    ):
-        assert np.all(kernel != another)
+    for kernel, another in zip(jax.tree.leaves(params), jax.tree.leaves(other), strict=True):
+        if kernel.ndim > 1 and np.any(kernel):  # Gates start at zero.
+            assert np.all(kernel != another)
 
 
 @each_case
@@ -395,7 +405,7 @@ def test_heads_classify_every_example_from_the_student_alone(name, options):
         assert (logits.shape, logits.dtype) == ((N, K), jnp.float32)
 
 
-@pytest.mark.parametrize("name", [name for name in methods.names() if name != "join"])
+@pytest.mark.parametrize("name", sorted({*methods.names()} - {*MADE_OF_OTHERS}))
 def test_a_method_needs_no_option_and_documents_each_term(name):
     constructor = methods.TABLE[name]
     documentation = inspect.getdoc(constructor)

@@ -348,12 +348,27 @@ def test_teacher_of_an_earlier_run_serves_without_training(reference, tmp_path, 
     assert not (tmp_path / "teachers/audio/checkpoints").exists()
 
 
-@pytest.mark.parametrize("pairing", ["true", "mismatched"])
+@pytest.mark.parametrize(
+    ("direction", "pairing"),
+    [
+        ("audio->image", "true"),
+        ("audio->image", "mismatched"),
+        ("audio+image->image", "mismatched"),
+    ],
+)
 def test_a_teacher_run_once_teaches_what_one_run_in_every_step_does(
-    reference, tmp_path, monkeypatch, pairing
+    reference, tmp_path, monkeypatch, direction, pairing
 ):
-    config = toy_config(directions=("audio->image",))
-    config.teacher.checkpoints.audio = str(reference[0] / "teachers/audio")
+    config = toy_config(directions=(direction,))
+    if "+" in direction:
+        config.method = {
+            "name": "multi_teacher",
+            "method": config.method.to_dict(),
+            "gates": "learned",
+        }
+        config.weights.gate = 1.0
+    for modality in ("audio", "image"):
+        config.teacher.checkpoints[modality] = str(reference[0] / "teachers" / modality)
     config.data.pairing = pairing
     config.data.drop_remainder = False
     ran, split = [], Devices.split
@@ -368,7 +383,8 @@ def test_a_teacher_run_once_teaches_what_one_run_in_every_step_does(
     monkeypatch.setattr(cache, "LIMIT_MB", 0)
     experiment.run(config, tmp_path / "always", with_report=False)
     assert ran == [False] * 12 + [True] * 12  # Two epochs of six batches of 8, of 44 examples.
-    once, always = (tmp_path / name / "students/audio-to-image" for name in ("once", "always"))
+    folder = f"students/{direction.replace('->', '-to-')}"
+    once, always = (tmp_path / name / folder for name in ("once", "always"))
     chex.assert_trees_all_close(
         [{"terms": row["terms"], "norms": row["gradient_norms"]} for row in rows(once, "train")],
         [{"terms": row["terms"], "norms": row["gradient_norms"]} for row in rows(always, "train")],

@@ -63,7 +63,7 @@ class Setting:
             TASK,
             weights,
             teacher=self.model if teacher else None,
-            teacher_input="audio" if teacher else None,
+            teacher_input="audio" if teacher else (),
         )
         if max_traces:
             step = chex.assert_max_traces(step, max_traces)

@@ -21,6 +21,7 @@ from fdcmkd_jax.methods.mgdfr import mgdfr
 from fdcmkd_jax.methods.mlld import mlld
 from fdcmkd_jax.methods.mse import mse
 from fdcmkd_jax.methods.mst import mst
+from fdcmkd_jax.methods.multi_teacher import multi_teacher
 from fdcmkd_jax.methods.none import none
 from fdcmkd_jax.methods.ofa import ofa
 from fdcmkd_jax.methods.pkd import pkd
@@ -46,6 +47,7 @@ TABLE: Mapping[str, Callable[..., Method]] = {
     "mlld": mlld,
     "mse": mse,
     "mst": mst,
+    "multi_teacher": multi_teacher,
     "none": none,
     "ofa": ofa,
     "pkd": pkd,
@@ -99,6 +101,7 @@ __all__ = [
     "mlld",
     "mse",
     "mst",
+    "multi_teacher",
     "names",
     "none",
     "ofa",

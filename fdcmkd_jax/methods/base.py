@@ -46,9 +46,11 @@ class Method(NamedTuple):
         trains_teacher: The teacher learns too: it runs in training mode, the terms' gradients reach
             it, and its parameters and statistics are part of the training state. Never where it is
             not needed: a gradient on the teacher costs its backward pass.
+        several_teachers: ``init`` and ``terms`` take a dictionary of teachers' `Outputs` by
+            modality instead of one teacher's.
     """
 
-    init: Callable[[Array, Outputs, Outputs | None, int], Params]
+    init: Callable[[Array, Outputs, Any, int], Params]
     terms: Callable[..., Any]
     names: tuple[str, ...]
     label_terms: frozenset[str] = frozenset()
@@ -56,12 +58,13 @@ class Method(NamedTuple):
     reads_teacher_maps: bool = False
     init_memory: Callable[[Array, Params, Targets], Params] | None = None
     trains_teacher: bool = False
+    several_teachers: bool = False
 
     def run(
         self,
         params: Params,
         student: Outputs,
-        teacher: Outputs | None,
+        teacher: Any,
         targets: Targets,
         memory: Params,
     ) -> tuple[dict[str, Array], Params]:

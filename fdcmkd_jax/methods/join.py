@@ -44,6 +44,12 @@ def join(methods: Mapping[str, Mapping[str, Any]], axis_name: str | None = None)
         if not isinstance(options, Mapping):
             raise ConfigError(f"method 'join': methods.{name} must hold options, got {options!r}.")
         parts[name] = build("method", TABLE, name, options, axis_name=axis_name)
+    kinds = {part.several_teachers for part in parts.values()}
+    if len(kinds) > 1:
+        raise ConfigError(
+            "method 'join' cannot mix methods of one teacher and of several; put the join into "
+            "multi_teacher's method."
+        )
 
     def init(key: Array, student: Outputs, teacher: Outputs | None, num_classes: int) -> Params:
         return {
@@ -96,6 +102,7 @@ def join(methods: Mapping[str, Mapping[str, Any]], axis_name: str | None = None)
         reads_teacher_maps=any(part.reads_teacher_maps for part in parts.values()),
         init_memory=init_memory if remembering else None,
         trains_teacher=any(part.trains_teacher for part in parts.values()),
+        several_teachers=kinds == {True},
     )
 
 

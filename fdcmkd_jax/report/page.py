@@ -173,7 +173,9 @@ def _embedding(run: Run) -> Section:
     for student in run.students:
         teacher = run.teacher_of(student)
         if teacher is None:
-            section.left_out.append(f"No map of {student.label}: its teacher is not in this run.")
+            several = "+" in (student.teacher or "")
+            reason = "it has several teachers" if several else "its teacher is not in this run"
+            section.left_out.append(f"No map of {student.label}: {reason}.")
             continue
         try:
             maps[f"{student.teacher} → {student.modality}"] = embedding.embed(

@@ -161,9 +161,9 @@ def config_of(study: Study, cell: Cell, workdir: Path) -> ml_collections.ConfigD
     if cell != source and config.teacher.num_epochs:
         checkpoints = dict(config.teacher.get("checkpoints", {}))
         for text in config.directions:
-            teacher = plan.Direction.parse(text).teacher
-            own = str(workdir / source.folder / "teachers" / teacher)
-            checkpoints[teacher] = checkpoints.get(teacher) or own
+            for teacher in plan.Direction.parse(text).teachers:
+                own = str(workdir / source.folder / "teachers" / teacher)
+                checkpoints[teacher] = checkpoints.get(teacher) or own
         config.teacher.checkpoints = checkpoints
     return config
 
