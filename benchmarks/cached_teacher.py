@@ -6,14 +6,12 @@ Both forms of the step run alternately in one process; the ratio of their median
 The batch is on the device already, so reading it is left out.
 """
 
-import argparse
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from timing import flags, in_turn
 
 from fdcmkd_jax import methods, models, optim, state, tasks
 from fdcmkd_jax.step import AXIS, Devices, make_train_step
@@ -24,22 +22,11 @@ NUM_CLASSES = 10
 
 def main() -> None:
     """Prints a table of step times."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--batch", type=int, default=64, help="examples in a batch")
-    parser.add_argument("--repeats", type=int, default=30, help="steps of each form")
-    arguments = parser.parse_args()
+    arguments = flags(__doc__)
     print("| direction | teacher run, ms | cached, ms | ratio |\n| --- | --- | --- | --- |")
     for teacher, student in (("audio", "image"), ("image", "audio")):
         steps = training_steps(teacher, student, arguments.batch)
-        times: list[list[float]] = [[], []]
-        for _ in range(arguments.repeats):
-            for step, found in zip(steps, times, strict=True):
-                began = time.perf_counter()
-                step()
-                found.append(1e3 * (time.perf_counter() - began))
-        run, cached = (statistics.median(found) for found in times)
+        run, cached = in_turn(steps, arguments.repeats)
         print(f"| {teacher}->{student} | {run:.1f} | {cached:.1f} | {run / cached:.2f} |")
 
 

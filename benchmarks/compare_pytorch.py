@@ -372,13 +372,10 @@ def costs(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def curves(jobs: list[dict[str, Any]]) -> Any:
     """Loss of both students by step, every seed."""
-    from matplotlib.figure import Figure
-
     from fdcmkd_jax.report import style
 
-    figure = Figure(figsize=(style.WIDTH, 3.4), layout=style.roomy())
-    for axes, direction in zip(figure.subplots(1, 2, sharey=True), DIRECTIONS, strict=True):
-        style.panel(axes, direction, x="epoch", y="training loss")
+    figure, panels = _panels("training loss")
+    for direction, axes in panels.items():
         for job in jobs:
             for name, dashes, colour in zip(
                 SYSTEMS, ("-", ":"), (style.TERMS["low"], style.TERMS["high"]), strict=True
@@ -386,25 +383,34 @@ def curves(jobs: list[dict[str, Any]]) -> Any:
                 losses = job[name]["students"][direction]["losses"]
                 label = name if job is jobs[0] else None
                 axes.plot(losses, dashes, color=colour, linewidth=1, alpha=0.8, label=label)
-        axes.set_yscale("log")
         axes.legend(frameon=False, fontsize=style.SMALL)
     return figure
 
 
 def apart(jobs: list[dict[str, Any]]) -> Any:
     """How far the two loss curves of a seed are apart, relatively."""
+    from fdcmkd_jax.report import style
+
+    figure, panels = _panels("relative difference")
+    for direction, axes in panels.items():
+        for job in jobs:
+            ours, theirs = (np.array(job[n]["students"][direction]["losses"]) for n in SYSTEMS)
+            axes.plot(np.abs(ours - theirs) / theirs, color=style.INK, linewidth=0.8, alpha=0.6)
+    return figure
+
+
+def _panels(y: str) -> tuple[Any, dict[str, Any]]:
+    """A figure of one panel a direction over epochs, logarithmic."""
     from matplotlib.figure import Figure
 
     from fdcmkd_jax.report import style
 
-    figure = Figure(figsize=(style.WIDTH, 3), layout=style.roomy())
-    for axes, direction in zip(figure.subplots(1, 2, sharey=True), DIRECTIONS, strict=True):
-        style.panel(axes, direction, x="epoch", y="relative difference")
-        for job in jobs:
-            ours, theirs = (np.array(job[n]["students"][direction]["losses"]) for n in SYSTEMS)
-            axes.plot(np.abs(ours - theirs) / theirs, color=style.INK, linewidth=0.8, alpha=0.6)
+    figure = Figure(figsize=(style.WIDTH, 3.2), layout=style.roomy())
+    panels = dict(zip(DIRECTIONS, figure.subplots(1, 2, sharey=True), strict=True))
+    for direction, axes in panels.items():
+        style.panel(axes, direction, x="epoch", y=y)
         axes.set_yscale("log")
-    return figure
+    return figure, panels
 
 
 def markdown(rows: list[tuple[str, ...]]) -> str:

@@ -5,13 +5,11 @@
 Both forms run alternately in one process; the ratio of their medians is what counts.
 """
 
-import argparse
-import statistics
-import time
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from timing import flags, in_turn
 
 from fdcmkd_jax import losses, models
 
@@ -20,23 +18,12 @@ SHAPES = {"image": (28, 28, 1), "audio": (32, 13, 1)}
 
 def main() -> None:
     """Prints a table of step times."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--batch", type=int, default=64, help="examples in a batch")
-    parser.add_argument("--repeats", type=int, default=30, help="steps of each form")
-    arguments = parser.parse_args()
+    arguments = flags(__doc__)
     print("| input | XLA, ms | patches, ms | ratio |\n| --- | --- | --- | --- |")
     for name, shape in SHAPES.items():
         x = jax.random.normal(jax.random.key(0), (arguments.batch, *shape))
         steps = [training_step(x, patches) for patches in (False, True)]
-        times: list[list[float]] = [[], []]
-        for _ in range(arguments.repeats):
-            for step, found in zip(steps, times, strict=True):
-                began = time.perf_counter()
-                step()
-                found.append(1e3 * (time.perf_counter() - began))
-        plain, patches = (statistics.median(found) for found in times)
+        plain, patches = in_turn(steps, arguments.repeats)
         print(f"| {name} {x.shape} | {plain:.1f} | {patches:.1f} | {plain / patches:.2f} |")
 
 

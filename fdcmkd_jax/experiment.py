@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import optax
 
@@ -22,6 +21,7 @@ from fdcmkd_jax import plan as plans
 from fdcmkd_jax.checkpoint import load_weights
 from fdcmkd_jax.log import write_json
 from fdcmkd_jax.plan import Plan
+from fdcmkd_jax.state import abstract_variables
 from fdcmkd_jax.step import to_host
 from fdcmkd_jax.tables import ConfigError
 from fdcmkd_jax.teachers import Ensemble, join_variables
@@ -261,11 +261,7 @@ def _record(
 
 def _abstract_variables(plan: Plan, modality: str) -> dict[str, Any]:
     """The shapes of a model's parameters and statistics."""
-    example = jnp.asarray(plan.teacher_view[0][modality][None])
-    variables = jax.eval_shape(
-        lambda x: plan.models[modality].init(jax.random.key(0), x, train=False), example
-    )
-    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+    return abstract_variables(plan.models[modality], plan.teacher_view[0][modality][None])
 
 
 def _claim(workdir: Path, settings: Mapping[str, Any]) -> None:

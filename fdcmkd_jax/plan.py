@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 from jax.experimental import multihost_utils
 from jaxtyping import Array
@@ -285,9 +284,8 @@ def _check_method(plan: Plan) -> None:
     example = plan.teacher_view[0]
     outputs = {}
     for modality, model in plan.models.items():
-        x = jnp.asarray(example[modality])[None]
-        init = functools.partial(model.init, jax.random.key(0), train=False)
-        outputs[modality] = state.abstract_outputs(model, jax.eval_shape(init, x), x)
+        x = example[modality][None]
+        outputs[modality] = state.abstract_outputs(model, state.abstract_variables(model, x), x)
 
     def start(key: Array) -> list[Params]:
         classes = plan.harness.task.num_classes

@@ -114,6 +114,12 @@ def _init(model: nn.Module, key: Array, example: Array) -> dict[str, Any]:
     return dict(model.init(key, example, train=False))
 
 
+def abstract_variables(model: nn.Module, example: Any) -> dict[str, Any]:
+    """The shapes and dtypes of a model's ``{"params", "batch_stats"}``, without drawing them."""
+    found = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), example)
+    return {"params": found["params"], "batch_stats": found.get("batch_stats", {})}
+
+
 def abstract_outputs(model: nn.Module | Ensemble, variables: Params, example: Any) -> Any:
     """The shapes and dtypes a model would return, without running it."""
     kept = {name: variables[name] for name in ("params", "batch_stats") if name in variables}

@@ -173,22 +173,27 @@ class Cut(Exception):
     """Stands for whatever ends a process."""
 
 
-@pytest.mark.parametrize("cut_after", [3, 9, 17])
-def test_run_that_was_cut_off_continues_to_the_same_bits(
-    reference, tmp_path, monkeypatch, cut_after
-):
+def run_until_row(count, config, workdir, monkeypatch):
+    """A run that ends where it would have written so many rows of its log."""
     write, written = log.Log.write, []
 
     def write_or_cut(self, row):
         written.append(row)
-        if len(written) == cut_after:
+        if len(written) == count:
             raise Cut
         write(self, row)
 
     with monkeypatch.context() as patch:
         patch.setattr(log.Log, "write", write_or_cut)
         with pytest.raises(Cut):
-            experiment.run(toy_config(), tmp_path, with_report=False)
+            experiment.run(config, workdir, with_report=False)
+
+
+@pytest.mark.parametrize("cut_after", [3, 9, 17])
+def test_run_that_was_cut_off_continues_to_the_same_bits(
+    reference, tmp_path, monkeypatch, cut_after
+):
+    run_until_row(cut_after, toy_config(), tmp_path, monkeypatch)
     experiment.run(toy_config(), tmp_path, with_report=False)
     for folder in ("teachers/audio", "teachers/image", "students/audio-to-image"):
         assert_same_model(tmp_path / folder, reference[0] / folder)
@@ -214,18 +219,7 @@ def test_a_memory_and_a_trained_teacher_continue_to_the_same_bits(
     config.method = ml_collections.ConfigDict(method)
     config.weights = ml_collections.ConfigDict({"task": 1.0, **dict.fromkeys(terms, 0.1)})
     experiment.run(config, tmp_path / "whole", with_report=False)
-    write, written = log.Log.write, []
-
-    def write_or_cut(self, row):
-        written.append(row)
-        if len(written) == cut_after:
-            raise Cut
-        write(self, row)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(log.Log, "write", write_or_cut)
-        with pytest.raises(Cut):
-            experiment.run(config, tmp_path / "cut", with_report=False)
+    run_until_row(cut_after, config, tmp_path / "cut", monkeypatch)
     folder = "students/audio-to-image"
     saved = [path.name for path in (tmp_path / "cut" / folder / "checkpoints").iterdir()]
     assert saved

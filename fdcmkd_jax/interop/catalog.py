@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jaxtyping import Array
 
-from fdcmkd_jax import models
+from fdcmkd_jax import models, state
 from fdcmkd_jax.interop.names import Naming, compare
 from fdcmkd_jax.tables import ConfigError
 
@@ -41,17 +42,21 @@ def build(options: Mapping[str, Any], *, num_classes: int) -> nn.Module:
     return models.make(**options, num_classes=num_classes)
 
 
+def example(channels: int) -> Array:
+    """An input for any of them: convolutions' shapes do not depend on H and W."""
+    return jnp.zeros((1, 32, 32, channels))
+
+
 def abstract_variables(model: nn.Module, channels: int) -> dict[str, Any]:
     """The shapes of a model's parameters and statistics, without drawing them."""
-    variables = jax.eval_shape(lambda: initial_variables(model, channels, seed=0))
-    return dict(variables)
+    return state.abstract_variables(model, example(channels))
 
 
 def initial_variables(model: nn.Module, channels: int, *, seed: int) -> dict[str, Any]:
     """A model's parameters and statistics as they are drawn."""
-    example = jnp.zeros((1, 32, 32, channels))  # Convolutions' shapes do not depend on H and W.
     # Compiled: layer by layer it takes several times as long.
-    variables = jax.jit(functools.partial(model.init, train=False))(jax.random.key(seed), example)
+    init = jax.jit(functools.partial(model.init, train=False))
+    variables = init(jax.random.key(seed), example(channels))
     return {name: variables[name] for name in ("params", "batch_stats")}
 
 
