@@ -1,6 +1,7 @@
 """What training changes: parameters, batch statistics, optimiser state, random numbers."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -43,7 +44,7 @@ def create(
     model: nn.Module,
     example: Float[Array, "N *shape"],
     method: Method,
-    teacher: Outputs | None,
+    teacher: Outputs | Mapping[str, Outputs] | None,
     optimizer: optax.GradientTransformation,
     num_classes: int,
     everyone: Targets | None = None,
@@ -59,7 +60,8 @@ def create(
         model: The backbone to train.
         example: A batch for it, shape ``[N, ...]``; only its shape matters.
         method: Supplies further trainables.
-        teacher: The teacher's outputs, or their abstract shapes; None without a teacher.
+        teacher: The teacher's outputs, or their abstract shapes; of several teachers, each one's by
+            modality; None without a teacher.
         optimizer: Initialised on all trainables.
         num_classes: K.
         everyone: The targets of the whole training split, for a method with a memory.

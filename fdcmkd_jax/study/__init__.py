@@ -10,6 +10,7 @@ from pathlib import Path
 from fdcmkd_jax.log import write_json
 from fdcmkd_jax.study import page, tables
 from fdcmkd_jax.study.analysis import Analysis, analyse, verdict
+from fdcmkd_jax.study.publish import publish
 from fdcmkd_jax.study.spec import Arm, Cell, Study, cells, check, read
 from fdcmkd_jax.study.work import check_config, claim, locked, reuse, run_cells, status
 from fdcmkd_jax.tables import ConfigError, unknown
@@ -95,6 +96,7 @@ __all__ = [
     "analyse",
     "cells",
     "chosen_cells",
+    "publish",
     "read",
     "run",
     "status",

@@ -86,6 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "all below a folder, and run only the rest",
     )
     parser.add_argument(
+        "--publish",
+        metavar="FOLDER",
+        type=Path,
+        help="leave NAME.md, its figures and NAME.csv there too, as docs/results/ holds them",
+    )
+    parser.add_argument(
         "--report-only", action="store_true", help="run nothing, write tables and page again"
     )
     parser.add_argument(
@@ -136,6 +142,9 @@ def _run(chosen: argparse.Namespace) -> int:
     )
     for name, arm in study.arms.items():
         print(f"{arm.label}: {studies.verdict(analysis, name)}")
+    if chosen.publish is not None:
+        page = studies.publish(analysis, chosen.workdir, chosen.publish, chosen.file.stem)
+        print(f"published: {page}")
     print(f"report: {chosen.workdir.absolute() / 'study.html'}")
     failed = [cell for cell in cells if cell in analysis.failures]
     for cell in failed:

@@ -71,11 +71,7 @@ def _dots(analysis: Analysis) -> Section:
 
 
 def _balance(analysis: Analysis, workdir: Path) -> Section:
-    section, found = Section(), {}
-    for name, arm in analysis.study.arms.items():
-        shares = _shares(analysis, name, workdir)
-        if shares is not None:
-            found[arm.label] = shares
+    section, found = Section(), loss_shares(analysis, workdir)
     if found:
         section.add(
             figures.balance(found),
@@ -84,6 +80,16 @@ def _balance(analysis: Analysis, workdir: Path) -> Section:
     else:
         section.left_out.append("No arm has logged several weighted loss terms.")
     return section
+
+
+def loss_shares(analysis: Analysis, workdir: Path) -> dict[str, Shares]:
+    """By label, how the loss of each arm with several weighted terms is divided among them."""
+    found = {}
+    for name, arm in analysis.study.arms.items():
+        shares = _shares(analysis, name, workdir)
+        if shares is not None:
+            found[arm.label] = shares
+    return found
 
 
 def _shares(analysis: Analysis, arm: str, workdir: Path) -> Shares | None:
