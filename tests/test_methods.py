@@ -222,7 +222,8 @@ def test_gradients_of_every_term_are_finite_for_any_outputs_and_for_zeros(name, 
 def test_gradients_are_finite_where_student_and_teacher_agree(name, options):
     method = make(name, **options)
     student = outputs(0, STUDENT_WIDTH)
-    params = method.init(jax.random.key(0), student, student, K)
+    same = {"a": student, "b": student} if method.several_teachers else student
+    params = method.init(jax.random.key(0), student, same, K)
 
     @jax.jit
     @jax.grad
@@ -230,7 +231,7 @@ def test_gradients_are_finite_where_student_and_teacher_agree(name, options):
         terms = method.terms(params, student, teacher, targets())
         return sum((jnp.sum(term) for term in terms.values()), start=jnp.zeros(()))
 
-    for gradient in jax.tree.leaves(gradients(student, student)):
+    for gradient in jax.tree.leaves(gradients(student, same)):
         assert np.isfinite(gradient).all()
 
 

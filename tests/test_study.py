@@ -121,6 +121,11 @@ GOOD = {
 }
 
 
+def test_a_folder_without_finished_cells_cannot_be_reused(toy, tmp_path):
+    with pytest.raises(ConfigError, match="holds no finished cell of a study to reuse"):
+        work.reuse(toy, study.cells(toy), tmp_path / "study", tmp_path)
+
+
 class TestFiles:
     @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
     def test_every_study_of_the_repository_names_what_the_config_has(self, path):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -101,6 +102,24 @@ def test_a_study_killed_half_way_and_started_again_leaves_the_same(reference, fi
     assert times == {path: path.stat().st_mtime_ns for path in done}
     for name in OUTPUTS:
         assert (tmp_path / name).read_bytes() == (reference[0] / name).read_bytes(), name
+
+
+def test_finished_cells_are_taken_over_from_another_study_and_published(reference, file, tmp_path):
+    workdir, pages = tmp_path / "study", tmp_path / "pages"
+    flags = (f"--reuse={reference[0]}", "--arms=fd_cmkd", f"--publish={pages}")
+    code, _, err = finish(start(file, workdir, *flags))
+    assert code == 0, err
+    names = ("results.json", "environment.json", "log.txt")
+    for cell in ("none/seed0", "none/seed1", "fd_cmkd/seed0", "fd_cmkd/seed1"):
+        here, there = (folder / "cells" / cell for folder in (workdir, reference[0]))
+        for name in names:  # The times too: nothing ran.
+            assert (here / name).stat().st_mtime_ns == (there / name).stat().st_mtime_ns
+    page = (pages / "toy.md").read_text(encoding="utf-8")
+    shown = re.findall(r"\]\((.*?)\)", page)
+    assert len(shown) == 4
+    assert all((pages / name).is_file() for name in shown)
+    assert "python -m fdcmkd_jax.study studies/toy.toml" in page
+    assert str(tmp_path) not in page
 
 
 def test_the_table_has_a_row_for_each_arm_direction_and_seed(reference):
