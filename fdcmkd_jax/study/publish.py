@@ -72,13 +72,17 @@ def _origin(analysis: Analysis, workdir: Path, name: str) -> list[str]:
         f"--seeds={study.seeds}",
         "```",
         "",
-        f"{len(done)} of {len(cells(study))} cells, seeds 0 to {study.seeds - 1}; devices: "
-        f"{_listed(str(len(e['devices'])) + ' x ' + e['devices'][0] for e in found)}; "
-        f"{_listed(each['platform'] for each in found)}; "
+        f"{len(done)} of {len(cells(study))} cells finished, of seeds 0 to {study.seeds - 1}. "
+        f"Devices of a cell: {_listed(_devices(each['devices']) for each in found)}; "
         f"Python {_listed(each['python'] for each in found)}; {', '.join(versions)}; "
         f"revision {_listed(each['git_revision'] for each in found)}. "
         f"Every cell's numbers: [{name}.csv]({name}.csv).",
     ]
+
+
+def _devices(names: list[str]) -> str:
+    """How many of which; the platform's name is left out where the device has no other."""
+    return f"{len(names)} {' '.join(dict.fromkeys(names[0].split()))}"
 
 
 def _environment(folder: Path) -> dict[str, Any]:
