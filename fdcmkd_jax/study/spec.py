@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -172,13 +173,21 @@ def check(study: Study) -> None:
     """Reads the config of every arm.
 
     Raises:
-        ConfigError: See `config_of`; or if the learning rates lack the config's own.
+        ConfigError: See `config_of`; or if two arms say the same, or the learning rates lack the
+            config's own.
     """
+    known: dict[str, str] = {}
     for arm in study.arms:
         try:
-            plan.resolve(_arm_config(study, arm))
+            settings = json.dumps(plan.resolve(_arm_config(study, arm)), sort_keys=True)
         except ConfigError as error:
             raise ConfigError(f"arm {arm!r}: {error}") from error
+        if settings in known:
+            raise ConfigError(
+                f"arms {known[settings]!r} and {arm!r} are the same config, so comparing them says "
+                "nothing; change one or leave it out."
+            )
+        known[settings] = arm
     if study.learning_rates and _own_rate(study) not in study.learning_rates:
         raise ConfigError(
             f"learning_rates must hold the config's own {_own_rate(study):g}, at which the "
