@@ -77,6 +77,9 @@ def check_config(study: Study, cell: Cell, workdir: Path) -> None:
 def reuse(study: Study, todo: Sequence[Cell], workdir: Path, other: Path) -> int:
     """Copies finished cells of the same config and seed from another study's folder.
 
+    Arms of a seed share their teachers here, so a cell is taken over only if its teachers score as
+    those of this study do, to the last example.
+
     Args:
         study: The study.
         todo: Cells; those done or begun are left as they are.
@@ -89,13 +92,12 @@ def reuse(study: Study, todo: Sequence[Cell], workdir: Path, other: Path) -> int
     Raises:
         ConfigError: If there is no finished cell in ``other``.
     """
-    found: dict[tuple[str, bool], Path] = {}
+    found: dict[str, list[Path]] = {}
     for path in sorted(other.absolute().rglob("cells/**/config.json")):
         folder = path.parent
         whole = (folder / "results.json").is_file() and folder.suffix != ".copied"
         if whole and not folder.is_relative_to(workdir):
-            settings = _read_settings(folder)
-            found.setdefault(_fingerprint(settings), folder)
+            found.setdefault(_fingerprint(_read_settings(folder)), []).append(folder)
     if not found:
         raise ConfigError(f"{other} holds no finished cell of a study to reuse.")
     copied = 0
@@ -104,10 +106,18 @@ def reuse(study: Study, todo: Sequence[Cell], workdir: Path, other: Path) -> int
         if folder.exists():
             continue
         settings = plan.resolve(config_of(study, cell, workdir))
-        needs_own = cell == teacher_cell(study, cell.seed)
-        wanted = [_fingerprint(settings, trained) for trained in (True, False)[: 2 - needs_own]]
-        source = next((found[each] for each in wanted if each in found), None)
-        if source is not None:
+        candidates = found.get(_fingerprint(settings), [])
+        shared = teacher_cell(study, cell.seed)
+        if cell == shared:
+            fits = [each for each in candidates if _trains_teachers(_read_settings(each))]
+        elif not settings["teacher"]["num_epochs"]:  # It draws its own, always the same.
+            fits = candidates
+        elif status(shared, workdir) == "done":
+            ours = _teachers(workdir / shared.folder)
+            fits = [each for each in candidates if ours.items() >= _teachers(each).items()]
+        else:
+            fits = []
+        for source in fits[:1]:
             partial = folder.with_suffix(".copied")
             shutil.rmtree(partial, ignore_errors=True)
             shutil.copytree(source, partial)
@@ -129,11 +139,22 @@ def _movable(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _fingerprint(settings: Mapping[str, Any], trained: bool | None = None) -> tuple[str, bool]:
-    """What makes two cells the same, and whether the run trained its teachers itself."""
-    if trained is None:
-        trained = not any(settings["teacher"]["checkpoints"].values())
-    return json.dumps(_movable(settings), sort_keys=True), trained
+def _fingerprint(settings: Mapping[str, Any]) -> str:
+    """What makes two cells the same."""
+    return json.dumps(_movable(settings), sort_keys=True)
+
+
+def _trains_teachers(settings: Mapping[str, Any]) -> bool:
+    return not any(settings["teacher"]["checkpoints"].values())
+
+
+def _teachers(folder: Path) -> dict[str, Any]:
+    """By modality, what the teachers of a finished cell score."""
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return {
+        modality: {key: entry[key] for key in ("val", "test", "confusion")}
+        for modality, entry in results["teachers"].items()
+    }
 
 
 @contextlib.contextmanager
