@@ -176,6 +176,17 @@ MISTAKES = [
         "directions=('audio->audio',)",
         "a direction is 'teacher->student' with two modalities, got 'audio->audio'",
     ),
+    key(
+        "several teachers for a method of one",
+        "directions=('audio+image->image',)",
+        "audio+image->image has several teachers, but the method 'fd_cmkd' learns from one; put it "
+        "into the method multi_teacher",
+    ),
+    key(
+        "one teacher twice",
+        "directions=('audio+audio->image',)",
+        "a direction names each teacher once, got 'audio+audio->image'",
+    ),
     key("negative epochs", "train.num_epochs=-1", "num_epochs", "must be positive, got -1"),
     key("empty batch", "data.batch_size=0", "batch_size", "must be positive, got 0"),
     key(

@@ -121,6 +121,13 @@ GOOD = {
 }
 
 
+def test_two_arms_of_one_config_are_refused(file):
+    text = file.read_text(encoding="utf-8") + "\n[arms.again]\noverrides.method.cutoff = 0.5\n"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="arms 'fd_cmkd' and 'again' are the same config"):
+        spec.check(study.read(file))
+
+
 def test_a_folder_without_finished_cells_cannot_be_reused(toy, tmp_path):
     with pytest.raises(ConfigError, match="holds no finished cell of a study to reuse"):
         work.reuse(toy, study.cells(toy), tmp_path / "study", tmp_path)
