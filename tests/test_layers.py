@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1] / PACKAGE
 
 # A module imports from rows above its own, or from its own folder.
 ROWS = [
-    {"types", "tables", "initializers"},
+    {"types", "tables", "initializers", "allocator"},
     {"frequency"},
     {"losses"},
     {"metrics"},
@@ -21,6 +21,7 @@ ROWS = [
     {"tasks"},
     {"methods"},
     {"models"},
+    {"teachers"},
     {"optim"},
     {"state"},
     {"step"},
