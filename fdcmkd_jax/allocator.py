@@ -10,8 +10,8 @@ def keep_freed_memory() -> None:
     """Stops glibc from giving large blocks back to the system each time they are freed.
 
     XLA takes its scratch memory anew in every step on a CPU, and the system then has to clear
-    each page of it again. Kept, a step on one core takes about three quarters of the time
-    (``benchmarks/allocator.py``). The process holds on to the most it ever needed. Does nothing
+    each page of it again. Kept, a forward and backward pass over 64 images takes two thirds of the
+    time (``benchmarks/allocator.py``). The process holds on to the most it ever needed. Does nothing
     where the C library is another one.
     """
     try:
