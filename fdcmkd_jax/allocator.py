@@ -11,8 +11,8 @@ def keep_freed_memory() -> None:
 
     XLA takes its scratch memory anew in every step on a CPU, and the system then has to clear
     each page of it again. Kept, a forward and backward pass over 64 images takes two thirds of the
-    time (``benchmarks/allocator.py``). The process holds on to the most it ever needed. Does nothing
-    where the C library is another one.
+    time (``benchmarks/allocator.py``). The process holds on to the most it ever needed. Does
+    nothing where the C library is another one.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
