@@ -11,7 +11,6 @@ On a GPU add --device=cuda, and --precision=tf32 or bf16.
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -20,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from timing import seconds_in_turn
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-DIRECTIONS = ("image->audio", "audio->image")
-SYSTEMS = ("fdcmkd_jax", "PyTorch")
 JAX_PRECISION = {"float32": "highest", "tf32": "tensorfloat32", "bf16": "bfloat16"}
 
 
@@ -57,7 +55,9 @@ def main() -> None:
         "jobs": jobs,
         "steps": steps,
     }
-    write(workdir, found)
+    import compare_page  # It imports JAX, which reads the platform then.
+
+    compare_page.write(workdir, found)
 
 
 def run_jobs(workdir: Path, seed: int, epochs: int, device: str, precision: str) -> dict[str, Any]:
@@ -94,7 +94,11 @@ def run_jobs(workdir: Path, seed: int, epochs: int, device: str, precision: str)
         print(f"seed {seed}: {name}", file=sys.stderr, flush=True)
         result[name] = measured(command, environment)
     result["fdcmkd_jax"] |= our_results(folder / "fdcmkd_jax")
-    result["PyTorch"] |= their_results(folder / "PyTorch")
+    windows = {
+        direction: len(student["losses"])
+        for direction, student in result["fdcmkd_jax"]["students"].items()
+    }
+    result["PyTorch"] |= their_results(folder / "PyTorch", windows)
     finished.write_text(json.dumps(result), encoding="utf-8")
     return result
 
@@ -116,8 +120,7 @@ def our_results(run: Path) -> dict[str, Any]:
     """Test accuracies and the training loss of both students."""
     entries = json.loads((run / "results.json").read_text(encoding="utf-8"))
     result = {}
-    for direction in DIRECTIONS:
-        entry = entries["students"][direction]
+    for direction, entry in entries["students"].items():
         log = run / "students" / direction.replace("->", "-to-") / "metrics.jsonl"
         rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         result[direction] = {
@@ -128,17 +131,19 @@ def our_results(run: Path) -> dict[str, Any]:
     return {"students": result}
 
 
-def their_results(run: Path) -> dict[str, Any]:
-    """The same of the baseline; its losses, one a step, are averaged over the same windows."""
+def their_results(run: Path, windows: Mapping[str, int]) -> dict[str, Any]:
+    """The same of the baseline; its losses, one a step, are averaged over as many windows."""
     entries = json.loads((run / "results.json").read_text(encoding="utf-8"))["students"]
     return {
         "students": {
             direction: {
                 "test": entries[direction]["test"],
                 "last": entries[direction]["last"],
-                "losses": np.mean(np.reshape(entries[direction]["losses"], (-1, 3)), 1).tolist(),
+                "losses": np.mean(
+                    np.reshape(entries[direction]["losses"], (count, -1)), 1
+                ).tolist(),
             }
-            for direction in DIRECTIONS
+            for direction, count in windows.items()
         }
     }
 
@@ -162,10 +167,11 @@ def states(plan: Any, settings: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]
     import jax
 
     from fdcmkd_jax import experiment, loop
+    from fdcmkd_jax.data import pipeline
 
-    per_epoch = 3
     optimizer, _ = plan.make_optimizer(
-        num_epochs=plan.teacher.num_epochs, steps_per_epoch=per_epoch
+        num_epochs=plan.teacher.num_epochs,
+        steps_per_epoch=pipeline.steps_per_epoch(plan.teacher_view, plan.harness.batches),
     )
     result: dict[str, tuple[Any, Any]] = {}
     for direction in plan.directions:
@@ -281,13 +287,7 @@ def time_steps(workdir: Path, rounds: int, device: str, precision: str) -> dict[
     for run in timed.values():
         for _ in range(3):
             run()
-    seconds: dict[str, list[float]] = {name: [] for name in timed}
-    for _ in range(rounds):
-        for name, run in timed.items():
-            began = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - began)
-    return seconds
+    return dict(zip(timed, seconds_in_turn(list(timed.values()), rounds), strict=True))
 
 
 def hardware(device: str) -> str:
@@ -304,119 +304,6 @@ def hardware(device: str) -> str:
         lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         model = lines[0].partition(":")[2].strip() if lines else model
     return f"{len(os.sched_getaffinity(0))} cores of {model}, {versions}"
-
-
-def write(workdir: Path, found: Mapping[str, Any]) -> None:
-    """Writes compare.json, compare.md and compare.html, and prints the tables."""
-    from fdcmkd_jax.report import page, style
-
-    tables = {"Accuracy": accuracies(found["jobs"]), "Cost": costs(found)}
-    text = "\n\n".join(markdown(rows) for rows in tables.values())
-    (workdir / "compare.json").write_text(json.dumps(found), encoding="utf-8")
-    (workdir / "compare.md").write_text(text + "\n", encoding="utf-8")
-    html = page.fill(
-        (Path(__file__).parent / "compare_pytorch.html").read_text(encoding="utf-8"),
-        hardware=found["hardware"],
-        precision=found["precision"],
-        seeds=len(found["jobs"]),
-        epochs=found["epochs"],
-        batch_size=BATCH_SIZE,
-        tables=tables,
-        curves=style.data_uri(curves(found["jobs"])),
-        apart=style.data_uri(apart(found["jobs"])),
-    )
-    (workdir / "compare.html").write_text(html, encoding="utf-8")
-    print(text)
-    print(f"page: {workdir / 'compare.html'}")
-
-
-BATCH_SIZE = 64
-
-
-def accuracies(jobs: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """Test accuracy in percent, mean and 95 % t interval over seeds, and the paired difference."""
-    from fdcmkd_jax.metrics import t_interval
-
-    rows: list[tuple[str, ...]] = [("student", *SYSTEMS, "difference, paired")]
-    for which, words in (("test", "validated step"), ("last", "last step")):
-        for direction in DIRECTIONS:
-            ours, theirs = (
-                [100 * job[name]["students"][direction][which] for job in jobs] for name in SYSTEMS
-            )
-            difference = [a - b for a, b in zip(ours, theirs, strict=True)]
-            cells = (str(t_interval(values)) for values in (ours, theirs, difference))
-            rows.append((f"{direction}, {words}", *cells))
-    return rows
-
-
-def costs(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Times and memory of each, and how many times ours they are (above 1: ours is less)."""
-    steps, jobs = found["steps"], found["jobs"]
-    median = {name: statistics.median(values) for name, values in steps.items()}
-    rows: list[tuple[str, ...]] = [("", "value", "times ours")]
-    for name, values in steps.items():
-        each = [b / a for a, b in zip(steps["fdcmkd_jax"], values, strict=True)]
-        low, middle, high = np.percentile(each, (25, 50, 75))
-        ratio = "" if name == "fdcmkd_jax" else f"{middle:.2f} ({low:.2f} to {high:.2f})"
-        rate = BATCH_SIZE / median[name]
-        words = f"{1e3 * median[name]:.1f} ms, {rate:.0f} pairs a second"
-        rows.append((f"step of both directions: {name}", words, ratio))
-    for key, what, unit in (("seconds", "whole job", "s"), ("peak_mib", "its peak memory", "MiB")):
-        for name in SYSTEMS:
-            mean = statistics.mean(job[name][key] for job in jobs)
-            each = [job[name][key] / job["fdcmkd_jax"][key] for job in jobs]
-            ratio = "" if name == "fdcmkd_jax" else f"{statistics.mean(each):.2f}"
-            rows.append((f"{what}: {name}", f"{mean:.0f} {unit}", ratio))
-    return rows
-
-
-def curves(jobs: list[dict[str, Any]]) -> Any:
-    """Loss of both students by step, every seed."""
-    from fdcmkd_jax.report import style
-
-    figure, panels = _panels("training loss")
-    for direction, axes in panels.items():
-        for job in jobs:
-            for name, dashes, colour in zip(
-                SYSTEMS, ("-", ":"), (style.TERMS["low"], style.TERMS["high"]), strict=True
-            ):
-                losses = job[name]["students"][direction]["losses"]
-                label = name if job is jobs[0] else None
-                axes.plot(losses, dashes, color=colour, linewidth=1, alpha=0.8, label=label)
-        axes.legend(frameon=False, fontsize=style.SMALL)
-    return figure
-
-
-def apart(jobs: list[dict[str, Any]]) -> Any:
-    """How far the two loss curves of a seed are apart, relatively."""
-    from fdcmkd_jax.report import style
-
-    figure, panels = _panels("relative difference")
-    for direction, axes in panels.items():
-        for job in jobs:
-            ours, theirs = (np.array(job[n]["students"][direction]["losses"]) for n in SYSTEMS)
-            axes.plot(np.abs(ours - theirs) / theirs, color=style.INK, linewidth=0.8, alpha=0.6)
-    return figure
-
-
-def _panels(y: str) -> tuple[Any, dict[str, Any]]:
-    """A figure of one panel a direction over epochs, logarithmic."""
-    from matplotlib.figure import Figure
-
-    from fdcmkd_jax.report import style
-
-    figure = Figure(figsize=(style.WIDTH, 3.2), layout=style.roomy())
-    panels = dict(zip(DIRECTIONS, figure.subplots(1, 2, sharey=True), strict=True))
-    for direction, axes in panels.items():
-        style.panel(axes, direction, x="epoch", y=y)
-        axes.set_yscale("log")
-    return figure, panels
-
-
-def markdown(rows: list[tuple[str, ...]]) -> str:
-    """A table whose first row is its head."""
-    lines = [" | ".join(row) for row in (rows[0], ("---",) * len(rows[0]), *rows[1:])]
-    return "\n".join(f"| {line} |" for line in lines)
 
 
 if __name__ == "__main__":

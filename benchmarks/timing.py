@@ -17,7 +17,12 @@ def flags(description: str | None) -> argparse.Namespace:
 
 
 def in_turn(steps: Sequence[Callable[[], None]], repeats: int) -> list[float]:
-    """Median milliseconds of each step, all run once in every round.
+    """Median milliseconds of each step; see `seconds_in_turn`."""
+    return [1e3 * statistics.median(found) for found in seconds_in_turn(steps, repeats)]
+
+
+def seconds_in_turn(steps: Sequence[Callable[[], None]], repeats: int) -> list[list[float]]:
+    """Seconds of each run of each step, all run once in every round.
 
     A machine's mood changes over seconds; in turn it is the same for all, so that the ratio of two
     medians can be trusted where neither can.
@@ -27,5 +32,5 @@ def in_turn(steps: Sequence[Callable[[], None]], repeats: int) -> list[float]:
         for step, found in zip(steps, times, strict=True):
             began = time.perf_counter()
             step()
-            found.append(1e3 * (time.perf_counter() - began))
-    return [statistics.median(found) for found in times]
+            found.append(time.perf_counter() - began)
+    return times

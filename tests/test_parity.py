@@ -180,7 +180,7 @@ def test_one_pass_in_eval_and_one_in_train_mode_with_statistics_and_every_gradie
 def test_eval_logits_of_a_resnet18_are_pytorchs_to_1e_5():
     """In float32, absolutely, at the input size that it is used at."""
     theirs = torch_models.resnet(18, channels_in=3, num_classes=6).eval()
-    model = catalog.build({"name": "resnet", "depth": 18}, num_classes=6)
+    model = models.make("resnet", depth=18, num_classes=6)
     like = catalog.abstract_variables(model, 3)
     variables = interop.from_state_dict(as_numpy(theirs), like, naming="reproduction")
     x = np.random.default_rng(0).normal(size=(2, 224, 224, 3)).astype(np.float32)
@@ -450,7 +450,7 @@ def test_initial_weights_are_drawn_from_the_same_distributions():
     theirs = torch_models.resnet(18, channels_in=3, num_classes=K)
     torch.manual_seed(0)
     torch_models.initialize(theirs)
-    model = catalog.build(BACKBONES["resnet18"], num_classes=K)
+    model = models.make(**BACKBONES["resnet18"], num_classes=K)
     ours = interop.to_state_dict(catalog.initial_variables(model, 3, seed=0), naming="reproduction")
     compared = 0
     for key, value in as_numpy(theirs).items():
