@@ -1,6 +1,5 @@
 """Saving and restoring by Orbax: the latest for resuming, the best for using."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from fdcmkd_jax.log import write_json
+from fdcmkd_jax.log import read_json, write_json
 from fdcmkd_jax.state import TrainState
 from fdcmkd_jax.tables import ConfigError
 from fdcmkd_jax.types import Params
@@ -50,7 +49,7 @@ class Description(NamedTuple):
         path = folder / "model.json"
         if not path.is_file():
             raise ConfigError(f"no model.json in {folder}; expected a trained model's folder.")
-        found = cls(**json.loads(path.read_text(encoding="utf-8")))
+        found = cls(**read_json(path))
         return found._replace(input_shape=tuple(found.input_shape))
 
 

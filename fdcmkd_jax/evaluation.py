@@ -144,7 +144,7 @@ def record(
     options: Options,
     splits: Mapping[str, Source],
     selected: Weights,
-    last: Weights,
+    last: Weights | None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The final evaluation, with the one pass over the test split.
 
@@ -153,16 +153,15 @@ def record(
         options: How the checkpoint was selected.
         splits: ``val`` and ``test``.
         selected: The selected weights.
-        last: The weights after the last step; the same object for a model that is not trained.
+        last: The weights after the last step; None if the model was not trained here, so that the
+            selected ones are the last.
 
     Returns:
         The model's entry in ``results.json`` (steps and seconds aside), and the selected weights'
         test examples.
     """
     val = evaluator({"selected": selected}, splits["val"])["selected"].heads
-    candidates = (
-        {"selected": selected} if last is selected else {"selected": selected, "last": last}
-    )
+    candidates = {"selected": selected} | ({} if last is None else {"last": last})
     test = evaluator(candidates, splits["test"])
     chosen = test["selected"]
     at_end = test.get("last", chosen)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import platform
 import shlex
 import subprocess
@@ -19,7 +18,7 @@ import optax
 from fdcmkd_jax import checkpoint, evaluation, loop, methods
 from fdcmkd_jax import plan as plans
 from fdcmkd_jax.checkpoint import load_weights
-from fdcmkd_jax.log import write_json
+from fdcmkd_jax.log import read_json, write_json
 from fdcmkd_jax.plan import Plan
 from fdcmkd_jax.state import abstract_variables
 from fdcmkd_jax.step import to_host
@@ -59,7 +58,7 @@ def run(
                 _load_given(plan, modality, folder)  # Wrong now, not once the workdir is taken.
     _claim(workdir, settings)
     if finished.is_file():
-        results = json.loads(finished.read_text(encoding="utf-8"))
+        results = read_json(finished)
         _say(f"{workdir} is finished; delete it or choose another --workdir to train anew.")
     else:
         results = _train(plan, settings)
@@ -196,7 +195,7 @@ def _once(harness: loop.Harness, folder: str, work: Callable[[], dict]) -> dict[
     """A model's entry: read if it is finished, else made."""
     path = harness.workdir / folder / "results.json"
     if path.is_file():
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     return work()
 
 
@@ -209,7 +208,7 @@ def _load_given(plan: Plan, modality: str, given: Path) -> tuple[Params, int]:
     found = load_weights(given, _abstract_variables(plan, modality))
     origin = given.absolute().parents[1] / "config.json"
     if origin.is_file():
-        seed = json.loads(origin.read_text(encoding="utf-8"))["seed"]
+        seed = read_json(origin)["seed"]
         if seed != plan.harness.seed:
             raise ConfigError(
                 f"the model in {given} was trained with seed {seed}, this run has seed "
@@ -250,9 +249,7 @@ def _record(
 ) -> dict[str, Any]:
     """Evaluates a teacher that this run does not train, and leaves its entry."""
     weights = evaluation.Weights(harness.devices.replicate(variables), {})
-    entry, examples = evaluation.record(
-        evaluator, harness.evaluate, harness.splits, weights, weights
-    )
+    entry, examples = evaluation.record(evaluator, harness.evaluate, harness.splits, weights, None)
     entry = {"selected_step": step, **entry, **about, "seconds": 0.0}
     entry["last"] = {"step": step, **entry["last"]}
     loop.finish(folder, entry, examples)
@@ -272,7 +269,7 @@ def _claim(workdir: Path, settings: Mapping[str, Any]) -> None:
     """
     path = workdir / "config.json"
     if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         changes = list(differences(found, settings))
         if changes:
             raise ConfigError(

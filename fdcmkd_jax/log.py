@@ -17,6 +17,11 @@ def write_json(path: Path, value: Any) -> None:
     temporary.replace(path)
 
 
+def read_json(path: Path) -> Any:
+    """What a JSON file holds."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 class Log:
     """One model's ``metrics.jsonl``, its TensorBoard events and its progress bar.
 

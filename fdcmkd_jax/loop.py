@@ -284,7 +284,7 @@ def training_split(job: Job, harness: Harness) -> Source:
     teacher, method = job.teacher, job.method
     if teacher is None or not method.names or method.reads_teacher_maps or method.trains_teacher:
         return job.train
-    read = {teacher.modality} if isinstance(teacher.modality, str) else set(teacher.modality)
+    read = set(teachers.modalities(teacher.modality))
     if read & set(harness.batches.augment):
         return job.train
     return cache.with_outputs(

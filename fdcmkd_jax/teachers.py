@@ -46,6 +46,11 @@ def join_variables(variables: Mapping[str, Params]) -> dict[str, dict[str, Param
     }
 
 
+def modalities(modality: Modality) -> tuple[str, ...]:
+    """What is read, one or several, as a tuple."""
+    return (modality,) if isinstance(modality, str) else modality
+
+
 def read(example: Mapping[str, Any], modality: Modality) -> Any:
     """What a teacher reads of an example or a batch: from its ``partner`` where there is one.
 

@@ -15,7 +15,7 @@ import torch
 from toy import digits_config
 
 from benchmarks.pytorch_baseline import models as torch_models
-from fdcmkd_jax import data, experiment, interop
+from fdcmkd_jax import data, experiment, interop, models
 from fdcmkd_jax.checkpoint import Description, load_weights
 from fdcmkd_jax.interop import __main__ as command
 from fdcmkd_jax.interop import catalog
@@ -46,7 +46,7 @@ def arrays(model):
 
 
 def like(num_classes=K, channels=1):
-    return catalog.abstract_variables(catalog.build(TINY, num_classes=num_classes), channels)
+    return catalog.abstract_variables(models.make(**TINY, num_classes=num_classes), channels)
 
 
 def run(*argv, expect=0):
@@ -88,7 +88,7 @@ def test_a_round_trip_keeps_every_bit_and_the_batch_count(tiny, naming):
 
 def test_keys_are_those_of_torchvisions_resnet50():
     """A sample, from the layout documented by pytorch/vision."""
-    model = catalog.build({"name": "resnet", "depth": 50}, num_classes=1000)
+    model = models.make("resnet", depth=50, num_classes=1000)
     shapes = catalog.abstract_variables(model, 3)
     variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
     keys = set(interop.to_state_dict(variables, naming="torchvision"))
@@ -122,7 +122,7 @@ def test_a_report_names_every_difference(tiny):
 def test_merging_keeps_the_start_where_the_file_says_nothing(tiny):
     state = arrays(tiny)
     state["classifier.weight"] = np.zeros((7, 128), np.float32)
-    start = catalog.initial_variables(catalog.build(TINY, num_classes=K), 1, seed=1)
+    start = catalog.initial_variables(models.make(**TINY, num_classes=K), 1, seed=1)
     merged = interop.merge(state, start, naming="reproduction")
     np.testing.assert_array_equal(merged["params"]["fc"]["kernel"], start["params"]["fc"]["kernel"])
     found = interop.to_state_dict(merged, naming="reproduction")
@@ -352,7 +352,7 @@ def test_an_exported_student_gives_its_own_logits_in_pytorch(finished, tmp_path)
     with torch.no_grad():
         logits, _ = theirs(torch_models.images_first(torch.from_numpy(x)))
     variables, _ = load_weights(student, like(num_classes=10))
-    ours = catalog.build(TINY, num_classes=10).apply(variables, jnp.asarray(x), train=False)
+    ours = models.make(**TINY, num_classes=10).apply(variables, jnp.asarray(x), train=False)
     np.testing.assert_allclose(ours.logits, logits.numpy(), rtol=0, atol=1e-5)
 
 
@@ -373,7 +373,7 @@ def test_an_exported_function_takes_raw_values_and_runs_by_itself(finished, tmp_
     )
     examples = [dataset.splits["test"][n] for n in range(5)]
     variables, _ = load_weights(student, like(num_classes=10))
-    expected = catalog.build(TINY, num_classes=10).apply(
+    expected = models.make(**TINY, num_classes=10).apply(
         variables, jnp.stack([e["image"] for e in examples]), train=False
     )
     scale = record["preprocessing"]

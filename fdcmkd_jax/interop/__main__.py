@@ -12,7 +12,6 @@ FD-CMKD's public code (net.conv1.weight, ..., classifier.weight). After an impor
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +21,11 @@ import jax
 import numpy as np
 from absl import logging
 
-from fdcmkd_jax import plan
+from fdcmkd_jax import models, plan
 from fdcmkd_jax.checkpoint import Checkpoints, Description, load_weights
 from fdcmkd_jax.data import Preprocessing
 from fdcmkd_jax.interop import catalog, files, functions, names
+from fdcmkd_jax.log import read_json
 from fdcmkd_jax.tables import ConfigError
 
 FUNCTION = ".stablehlo"
@@ -81,7 +81,7 @@ def import_weights(arguments: argparse.Namespace) -> None:
     channels, num_classes = catalog.sizes(state, naming=naming)
     channels = arguments.channels or channels
     num_classes = arguments.num_classes or num_classes
-    model = catalog.build(options, num_classes=num_classes)
+    model = models.make(**options, num_classes=num_classes)
     if arguments.partial:
         start = catalog.initial_variables(model, channels, seed=arguments.seed)
         differences = names.compare(state, start, naming=naming)
@@ -110,7 +110,7 @@ def export_model(arguments: argparse.Namespace) -> None:
         print(f"{len(state)} tensors: {target}")
         return
     preprocessing = _preprocessing(arguments.path, description, arguments.input_shape)
-    model = catalog.build(description.model, num_classes=description.num_classes)
+    model = models.make(**description.model, num_classes=description.num_classes)
     exported = functions.export_function(model, variables, preprocessing)
     record = {
         **description._asdict(),
@@ -130,7 +130,7 @@ def export_model(arguments: argparse.Namespace) -> None:
 def _trained(folder: Path) -> tuple[Description, Any, int]:
     """What a model's folder holds: description, weights, step."""
     description = Description.read(folder)
-    model = catalog.build(description.model, num_classes=description.num_classes)
+    model = models.make(**description.model, num_classes=description.num_classes)
     like = catalog.abstract_variables(model, description.input_shape[-1] or 1)
     variables, step = load_weights(folder, like)
     return description, variables, step
@@ -142,7 +142,7 @@ def _preprocessing(
     """The run's own preprocessing; none for weights that came from elsewhere."""
     run = folder.absolute().parents[1]
     if (run / "config.json").is_file():
-        settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        settings = read_json(run / "config.json")
         known = plan.build(settings, run).dataset.preprocessing
         if description.modality in known:
             return known[description.modality]

@@ -37,11 +37,6 @@ def sizes(state: Mapping[str, np.ndarray], *, naming: Naming) -> tuple[int, int]
     return state[names[0]].shape[1], state[names[1]].shape[0]
 
 
-def build(options: Mapping[str, Any], *, num_classes: int) -> nn.Module:
-    """The backbone of a config section, for use on one device."""
-    return models.make(**options, num_classes=num_classes)
-
-
 def example(channels: int) -> Array:
     """An input for any of them: convolutions' shapes do not depend on H and W."""
     return jnp.zeros((1, 32, 32, channels))
@@ -64,7 +59,7 @@ def identify(state: Mapping[str, np.ndarray], *, naming: Naming) -> Mapping[str,
     """The config section of the backbone that a state dict fits to the last key; None if none."""
     channels, num_classes = sizes(state, naming=naming)
     for options in KNOWN:
-        like = abstract_variables(build(options, num_classes=num_classes), channels)
+        like = abstract_variables(models.make(**options, num_classes=num_classes), channels)
         if not compare(state, like, naming=naming):
             return options
     return None

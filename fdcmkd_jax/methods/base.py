@@ -1,5 +1,6 @@
 """What a distillation method is: a pair of pure functions, and what their terms are called."""
 
+import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -83,6 +84,11 @@ class Method(NamedTuple):
         if self.init_memory is None:
             return self.terms(params, student, teacher, targets), memory
         return self.terms(params, student, teacher, targets, memory)
+
+
+def named_key(key: Array, name: str) -> Array:
+    """A part's own key, the same whatever other parts there are."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def init_dense(key: Array, size_in: int, size_out: int) -> dict[str, Array]:

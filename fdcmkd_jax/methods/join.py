@@ -1,13 +1,12 @@
 """Several methods at once."""
 
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 from jaxtyping import Array
 
-from fdcmkd_jax.methods.base import Method
+from fdcmkd_jax.methods.base import Method, named_key
 from fdcmkd_jax.tables import ConfigError, build
 from fdcmkd_jax.types import Outputs, Params, Targets
 
@@ -53,7 +52,7 @@ def join(methods: Mapping[str, Mapping[str, Any]], axis_name: str | None = None)
 
     def init(key: Array, student: Outputs, teacher: Outputs | None, num_classes: int) -> Params:
         return {
-            name: part.init(_named(key, name), student, teacher, num_classes)
+            name: part.init(named_key(key, name), student, teacher, num_classes)
             for name, part in parts.items()
         }
 
@@ -61,7 +60,7 @@ def join(methods: Mapping[str, Mapping[str, Any]], axis_name: str | None = None)
 
     def init_memory(key: Array, params: Params, everyone: Targets) -> Params:
         return {
-            name: part.init_memory(_named(key, name), params[name], everyone)
+            name: part.init_memory(named_key(key, name), params[name], everyone)
             for name, part in remembering.items()
             if part.init_memory is not None
         }
@@ -104,8 +103,3 @@ def join(methods: Mapping[str, Mapping[str, Any]], axis_name: str | None = None)
         trains_teacher=any(part.trains_teacher for part in parts.values()),
         several_teachers=kinds == {True},
     )
-
-
-def _named(key: Array, name: str) -> Array:
-    """A method's own key, whatever others it is joined with."""
-    return jax.random.fold_in(key, zlib.crc32(name.encode()))

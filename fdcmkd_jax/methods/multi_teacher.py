@@ -1,6 +1,5 @@
 """One student of several teachers: a method towards each, weighed by fixed or learned gates."""
 
-import zlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -8,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fdcmkd_jax.methods.base import Method, dense, pool
+from fdcmkd_jax.methods.base import Method, dense, named_key, pool
 from fdcmkd_jax.tables import ConfigError, build, check_choice, unknown
 from fdcmkd_jax.types import Outputs, Params, Targets
 
@@ -82,7 +81,7 @@ def multi_teacher(
                 raise ConfigError(f"shares name each teacher or none; {modality!r} is missing.")
         params: dict[str, Any] = {
             "methods": {
-                modality: each.init(_own(key, modality), student, outputs, num_classes)
+                modality: each.init(named_key(key, modality), student, outputs, num_classes)
                 for modality, outputs in teacher.items()
             }
         }
@@ -97,7 +96,7 @@ def multi_teacher(
     def init_memory(key: Array, params: Params, everyone: Targets) -> Params:
         assert each.init_memory is not None
         return {
-            modality: each.init_memory(_own(key, modality), own, everyone)
+            modality: each.init_memory(named_key(key, modality), own, everyone)
             for modality, own in params["methods"].items()
         }
 
@@ -185,8 +184,3 @@ def _log_gates(
     seen = jnp.concatenate([pool(teacher[modality].features) for modality in order], axis=-1)
     gates = jax.nn.log_softmax(dense(layer, jax.lax.stop_gradient(seen)))
     return {modality: gates[:, place] for place, modality in enumerate(order)}
-
-
-def _own(key: Array, modality: str) -> Array:
-    """A teacher's own key, whatever others there are."""
-    return jax.random.fold_in(key, zlib.crc32(modality.encode()))

@@ -1,6 +1,5 @@
 """From finished cells to what they say: intervals, comparisons, one verdict an arm."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fdcmkd_jax import plan, statistics
-from fdcmkd_jax.log import read_rows
+from fdcmkd_jax.log import read_json, read_rows
 from fdcmkd_jax.statistics import Comparison
 from fdcmkd_jax.study.spec import Cell, Study, cells, teacher_cell
 from fdcmkd_jax.study.work import reason, status
@@ -103,6 +102,16 @@ class Analysis:
     teachers: Mapping[str, Mapping[int, float]]
     failures: Mapping[Cell, str]
 
+    @property
+    def compared(self) -> bool:
+        """Whether any arm has two seeds in common with the baseline."""
+        return any(each.baseline for found in self.findings.values() for each in found.values())
+
+    @property
+    def optimistic(self) -> bool:
+        """Whether any arm was selected on the test split, as the public code does."""
+        return any(each.optimistic for found in self.findings.values() for each in found.values())
+
 
 def analyse(study: Study, workdir: Path) -> Analysis:
     """Reads every finished cell and compares the arms.
@@ -191,8 +200,8 @@ def _words(study: Study, against: Against, kind: str) -> str:
 def _read(cell: Cell, workdir: Path) -> dict[str, Score]:
     """A finished cell's scores by direction."""
     folder = workdir / cell.folder
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    results = read_json(folder / "results.json")
+    config = read_json(folder / "config.json")
     by_test = config["evaluate"]["select_split"] == "test"
     scores = {}
     for direction, entry in results["students"].items():
@@ -288,6 +297,6 @@ def _teachers(study: Study, workdir: Path) -> dict[str, dict[int, float]]:
     for seed in range(study.seeds):
         path = workdir / teacher_cell(study, seed).folder / "results.json"
         if path.is_file():
-            for modality, entry in json.loads(path.read_text(encoding="utf-8"))["teachers"].items():
+            for modality, entry in read_json(path)["teachers"].items():
                 found.setdefault(modality, {})[seed] = 100 * entry["test"]["accuracy"]
     return found

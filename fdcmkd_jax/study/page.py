@@ -1,7 +1,6 @@
 """The page of a study: one HTML document that needs nothing beside itself."""
 
 import importlib.resources
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fdcmkd_jax import plan
-from fdcmkd_jax.log import read_rows
+from fdcmkd_jax.log import read_json, read_rows
 from fdcmkd_jax.report.figures import similarity_bars
 from fdcmkd_jax.report.matching import IncomparableError, matched
 from fdcmkd_jax.report.page import Section, fill
@@ -34,9 +33,7 @@ def render(analysis: Analysis, workdir: Path) -> str:
         study=study,
         verdicts={arm: verdict(analysis, arm) for arm in study.arms},
         results={tables.title_of(d): tables.rows(analysis, d) for d in analysis.findings},
-        optimistic=any(
-            finding.optimistic for found in analysis.findings.values() for finding in found.values()
-        ),
+        optimistic=analysis.optimistic,
         teachers=tables.teachers(analysis),
         notes=tables.notes(analysis),
         failures={str(cell): why for cell, why in analysis.failures.items()},
@@ -52,7 +49,7 @@ def render(analysis: Analysis, workdir: Path) -> str:
 
 def _gains(analysis: Analysis) -> Section:
     section = Section()
-    if any(f.baseline for found in analysis.findings.values() for f in found.values()):
+    if analysis.compared:
         texts = "; ".join(f"{arm}: {verdict(analysis, arm)}" for arm in analysis.study.arms)
         section.add(figures.forest(analysis), f"Gains over the baseline with intervals. {texts}.")
     else:
@@ -98,7 +95,7 @@ def _shares(analysis: Analysis, arm: str, workdir: Path) -> Shares | None:
     weights: Mapping[str, float] = {}
     for seed, scores in analysis.scores[arm].items():
         folder = workdir / Cell(arm, seed, analysis.chosen[arm]).folder
-        weights = json.loads((folder / "config.json").read_text(encoding="utf-8"))["weights"]
+        weights = read_json(folder / "config.json")["weights"]
         weights = {term: weight for term, weight in weights.items() if weight > 0}
         for direction in scores:
             path = folder / plan.Direction.parse(direction).folder / "metrics.jsonl"

@@ -1,12 +1,11 @@
 """A finished study as a page of a repository's documentation: Markdown, figures, numbers."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
+from fdcmkd_jax.log import read_json
 from fdcmkd_jax.study import figures, tables
 from fdcmkd_jax.study.analysis import Analysis
 from fdcmkd_jax.study.page import loss_shares
@@ -30,7 +29,7 @@ def publish(analysis: Analysis, workdir: Path, folder: Path, name: str) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures: list[tuple[str, str, Figure]] = []
-    if any(f.baseline for found in analysis.findings.values() for f in found.values()):
+    if analysis.compared:
         baseline = analysis.study.arms[analysis.study.baseline].label
         about = f"Paired gains over {baseline} with 95 % intervals; the band is the margin."
         pictures.append(("gains", about, figures.forest(analysis)))
@@ -59,7 +58,7 @@ def _origin(analysis: Analysis, workdir: Path, name: str) -> list[str]:
     """The command, and what the finished cells say of where they ran."""
     study = analysis.study
     done = [cell for cell in cells(study) if status(cell, workdir) == "done"]
-    found = [_environment(workdir / cell.folder) for cell in done]
+    found = [read_json(workdir / cell.folder / "environment.json") for cell in done]
     packages = sorted({package for each in found for package in each["versions"]})
     versions = (
         f"{package} {_listed(each['versions'].get(package, 'unknown') for each in found)}"
@@ -83,10 +82,6 @@ def _origin(analysis: Analysis, workdir: Path, name: str) -> list[str]:
 def _devices(names: list[str]) -> str:
     """How many of which; the platform's name is left out where the device has no other."""
     return f"{len(names)} {' '.join(dict.fromkeys(names[0].split()))}"
-
-
-def _environment(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "environment.json").read_text(encoding="utf-8"))
 
 
 def _listed(values: Iterable[str]) -> str:

@@ -119,9 +119,7 @@ def notes(analysis: Analysis) -> list[str]:
         result.append(
             f"Each arm was trained at learning rates {rates} and keeps the best on validation."
         )
-    if any(
-        finding.optimistic for found in analysis.findings.values() for finding in found.values()
-    ):
+    if analysis.optimistic:
         result.append(
             "Arms with a best test epoch and head selected on the test split, as the public code "
             "does; their test accuracy is that of the last step instead."

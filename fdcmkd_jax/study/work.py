@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from fdcmkd_jax import experiment, plan
-from fdcmkd_jax.log import write_json
+from fdcmkd_jax.log import read_json, write_json
 from fdcmkd_jax.study.spec import Cell, Study, config_of, teacher_cell
 from fdcmkd_jax.study.worker import Worker
 from fdcmkd_jax.tables import ConfigError
@@ -33,7 +33,7 @@ def reason(cell: Cell, workdir: Path) -> str:
     path = workdir / cell.folder / "failed.json"
     if status(cell, workdir) != "failed":
         return ""
-    return str(json.loads(path.read_text(encoding="utf-8"))["reason"])
+    return str(read_json(path)["reason"])
 
 
 def claim(study: Study, workdir: Path) -> None:
@@ -46,7 +46,7 @@ def claim(study: Study, workdir: Path) -> None:
     path = workdir / "claim.json"
     now = study.claim()
     if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         known = {**now, "arms": {k: v for k, v in now["arms"].items() if k in found["arms"]}}
         changes = list(experiment.differences(found, known))
         if changes:
@@ -64,7 +64,7 @@ def check_config(study: Study, cell: Cell, workdir: Path) -> None:
         ConfigError: If not, with the differences.
     """
     folder = workdir / cell.folder
-    found = _movable(_read_settings(folder))
+    found = _movable(read_json(folder / "config.json"))
     now = _movable(plan.resolve(config_of(study, cell, workdir)))
     changes = list(experiment.differences(found, now))
     if changes:
@@ -74,7 +74,7 @@ def check_config(study: Study, cell: Cell, workdir: Path) -> None:
         )
 
 
-def reuse(study: Study, todo: Sequence[Cell], workdir: Path, other: Path) -> int:
+def reuse(study: Study, todo: Sequence[Cell], workdir: Path, other: Path) -> None:
     """Copies finished cells of the same config and seed from another study's folder.
 
     Arms of a seed share their teachers here, so a cell is taken over only if its teachers score as
@@ -86,9 +86,6 @@ def reuse(study: Study, todo: Sequence[Cell], workdir: Path, other: Path) -> int
         workdir: The study's folder.
         other: The other study's folder, or a folder above several.
 
-    Returns:
-        How many were copied.
-
     Raises:
         ConfigError: If there is no finished cell in ``other``.
     """
@@ -97,37 +94,35 @@ def reuse(study: Study, todo: Sequence[Cell], workdir: Path, other: Path) -> int
         folder = path.parent
         whole = (folder / "results.json").is_file() and folder.suffix != ".copied"
         if whole and not folder.is_relative_to(workdir):
-            found.setdefault(_fingerprint(_read_settings(folder)), []).append(folder)
+            settings = read_json(path)
+            found.setdefault(_fingerprint(settings), []).append(folder)
     if not found:
         raise ConfigError(f"{other} holds no finished cell of a study to reuse.")
-    copied = 0
     for cell in todo:
         folder = workdir / cell.folder
         if folder.exists():
             continue
         settings = plan.resolve(config_of(study, cell, workdir))
         candidates = found.get(_fingerprint(settings), [])
-        shared = teacher_cell(study, cell.seed)
-        if cell == shared:
-            fits = [each for each in candidates if _trains_teachers(_read_settings(each))]
-        elif not settings["teacher"]["num_epochs"]:  # It draws its own, always the same.
-            fits = candidates
-        elif status(shared, workdir) == "done":
-            ours = _teachers(workdir / shared.folder)
-            fits = [each for each in candidates if ours.items() >= _teachers(each).items()]
-        else:
-            fits = []
-        for source in fits[:1]:
+        shared = workdir / teacher_cell(study, cell.seed).folder
+        own = not settings["teacher"]["num_epochs"]  # A drawn teacher is always the same.
+        source = next(
+            (each for each in candidates if own or _same_teachers(each, shared, folder)), None
+        )
+        if source is not None:
             partial = folder.with_suffix(".copied")
             shutil.rmtree(partial, ignore_errors=True)
             shutil.copytree(source, partial)
             partial.rename(folder)
-            copied += 1
-    return copied
 
 
-def _read_settings(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+def _same_teachers(candidate: Path, shared: Path, folder: Path) -> bool:
+    """Whether a finished cell may stand for ``folder`` beside the cell that trains the teachers."""
+    if folder == shared:
+        return not any(read_json(candidate / "config.json")["teacher"]["checkpoints"].values())
+    if not (shared / "results.json").is_file():
+        return False
+    return _teachers(shared).items() >= _teachers(candidate).items()
 
 
 def _movable(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,13 +139,9 @@ def _fingerprint(settings: Mapping[str, Any]) -> str:
     return json.dumps(_movable(settings), sort_keys=True)
 
 
-def _trains_teachers(settings: Mapping[str, Any]) -> bool:
-    return not any(settings["teacher"]["checkpoints"].values())
-
-
 def _teachers(folder: Path) -> dict[str, Any]:
     """By modality, what the teachers of a finished cell score."""
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = read_json(folder / "results.json")
     return {
         modality: {key: entry[key] for key in ("val", "test", "confusion")}
         for modality, entry in results["teachers"].items()
