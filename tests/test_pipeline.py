@@ -1,6 +1,7 @@
 import itertools
 import json
 
+import grain
 import jax
 import numpy as np
 import pytest
@@ -77,6 +78,14 @@ def test_every_epoch_has_an_order_of_its_own():
     batches = take(stream(), 15)
     epochs = [tuple(ids(batches[start : start + 5])) for start in (0, 5, 10)]
     assert len({*epochs, tuple(IDS[:20])}) == 4
+
+
+@pytest.mark.parametrize(("size", "seed"), [(10, 0), (10, 1), (SIZE, 0)])
+def test_the_order_is_that_of_grains_own_shuffle(size, seed):
+    options = pipeline.Options(batch_size=1)
+    batches = pipeline.train_batches(make_split(size), options, seed=seed)
+    expected = grain.MapDataset.source(IDS[:size]).seed(seed).shuffle()
+    assert ids(take(batches, 3 * size)) == [expected[place] for place in range(3 * size)]
 
 
 def test_no_example_comes_twice_in_an_epoch_and_other_ones_are_left_out_each_time():
