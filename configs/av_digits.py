@@ -112,7 +112,7 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         start_from=dict(audio="", image=""),
     )
     config.evaluate = dict(
-        every_epochs=5, batch_size=512, select_split="val", select_heads=("main",)
+        every_epochs=5, batch_size=64, select_split="val", select_heads=("main",)
     )
     config.checkpoint = dict(every_steps=0, keep_latest=2)
     for preset in filter(None, presets.split(",")):
