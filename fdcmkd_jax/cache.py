@@ -1,5 +1,6 @@
 """A frozen teacher's outputs, computed once instead of in every step."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -79,17 +80,18 @@ def with_outputs(
     if len(source) * size > LIMIT_MB * 2**20:
         return source
 
-    @jax.jit
-    def run(variables: Params, x: Any) -> dict[str, Any]:
-        return teachers.said(model.apply(variables, x, train=False))
-
     variables = jax.device_put(variables)
     count = min(batch_size, len(source))
     batches = []
     for first in range(0, len(source), count):
         # The last row fills the last batch up, so that one shape is compiled.
         rows = [min(row, len(source) - 1) for row in range(first, first + count)]
-        found = run(variables, seen(rows))
+        found = _said(model, variables, seen(rows))
         batches.append(jax.tree.map(np.asarray, found))
     outputs = jax.tree.map(lambda *parts: np.concatenate(parts)[: len(source)], *batches)
     return Taught(source, outputs, leave_out)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _said(model: nn.Module | Ensemble, variables: Params, x: Any) -> dict[str, Any]:
+    return teachers.said(model.apply(variables, x, train=False))

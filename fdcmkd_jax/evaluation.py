@@ -1,6 +1,7 @@
 """What a trained model is worth: one pass over a split, and the record of the final passes."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +13,7 @@ from fdcmkd_jax import metrics
 from fdcmkd_jax.data.base import Source
 from fdcmkd_jax.data.pipeline import eval_batches
 from fdcmkd_jax.methods import Method
-from fdcmkd_jax.step import Devices, make_eval_step
+from fdcmkd_jax.step import PROGRAMS, Devices, make_eval_step
 from fdcmkd_jax.tasks import Task
 from fdcmkd_jax.types import Params
 
@@ -94,12 +95,7 @@ class Evaluator:
         devices: Devices,
         batch_size: int,
     ) -> None:
-        self._step = devices.map(
-            make_eval_step(model, modality, method, task),
-            batch_argument=2,
-            split_output=1,
-            donate=False,
-        )
+        self._step = _program(devices, model, modality, method, task)
         self._devices, self._batch_size = devices, batch_size
         self._needed = (modality, "label", "mask", "id")
 
@@ -132,6 +128,15 @@ class Evaluator:
             )
             for name in candidates
         }
+
+
+@functools.lru_cache(maxsize=PROGRAMS)
+def _program(
+    devices: Devices, model: nn.Module, modality: str, method: Method, task: Task
+) -> Callable:
+    """The compiled step of these things; that of an earlier run in this process, if it had them."""
+    step = make_eval_step(model, modality, method, task)
+    return devices.map(step, batch_argument=2, split_output=1, donate=False)
 
 
 def best_head(found: Mapping[str, Mapping[str, float]], heads: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """Training one model: a teacher on its own, or a student under a teacher."""
 
+import functools
 import math
 import time
 import zlib
@@ -22,7 +23,7 @@ from fdcmkd_jax.evaluation import Evaluator, Weights
 from fdcmkd_jax.log import Log, write_json
 from fdcmkd_jax.methods import Method
 from fdcmkd_jax.state import TrainState
-from fdcmkd_jax.step import Devices, Sums, make_train_step, to_host
+from fdcmkd_jax.step import PROGRAMS, Devices, Sums, make_train_step, to_host
 from fdcmkd_jax.tasks import Task
 from fdcmkd_jax.teachers import Ensemble, Modality
 from fdcmkd_jax.types import Params, Targets
@@ -309,18 +310,36 @@ def _everyone(source: Source, task: Task) -> Targets:
 def train_step(job: Job, harness: Harness) -> tuple[Callable, Params]:
     """The compiled step and a frozen teacher's variables on the devices."""
     teacher = job.teacher
-    step = make_train_step(
+    compiled = _program(
+        harness.devices,
         job.model,
         job.modality,
         job.method,
         harness.task,
-        job.weights,
-        teacher=teacher.model if teacher else None,
-        teacher_input=teacher.modality if teacher else (),
+        tuple(job.weights.items()),
+        teacher.model if teacher else None,
+        teacher.modality if teacher else (),
     )
-    compiled = harness.devices.map(step, batch_argument=2, split_output=None, donate=True)
     frozen = teacher.variables if teacher and not job.method.trains_teacher else {}
     return compiled, harness.devices.replicate(frozen)
+
+
+@functools.lru_cache(maxsize=PROGRAMS)
+def _program(
+    devices: Devices,
+    student: nn.Module,
+    student_input: str,
+    method: Method,
+    task: Task,
+    weights: tuple[tuple[str, float], ...],
+    teacher: nn.Module | Ensemble | None,
+    teacher_input: Modality,
+) -> Callable:
+    """The compiled step of these things; that of an earlier run in this process, if it had them."""
+    step = make_train_step(
+        student, student_input, method, task, dict(weights), teacher, teacher_input
+    )
+    return devices.map(step, batch_argument=2, split_output=None, donate=True)
 
 
 def _weights(current: TrainState) -> Weights:

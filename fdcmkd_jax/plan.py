@@ -18,7 +18,7 @@ from fdcmkd_jax import data, evaluation, loop, losses, methods, models, optim, s
 from fdcmkd_jax.data import augment, pipeline
 from fdcmkd_jax.data.pairing import View
 from fdcmkd_jax.step import AXIS, Devices
-from fdcmkd_jax.tables import ConfigError, section, unknown
+from fdcmkd_jax.tables import ConfigError, build_once, section, unknown
 from fdcmkd_jax.types import Params
 
 SECTIONS = (
@@ -264,7 +264,9 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
         },
         method=method,
         teacher=teacher,
-        make_optimizer=functools.partial(optim.make, **settings["optim"]),
+        make_optimizer=functools.partial(
+            build_once, "section", {"optim": optim.make}, "optim", settings["optim"]
+        ),
     )
     for seen in (plan.teacher_view, plan.student_view):
         try:

@@ -116,13 +116,23 @@ def _init(model: nn.Module, key: Array, example: Array) -> dict[str, Any]:
     return dict(model.init(key, example, train=False))
 
 
+def abstract_init(model: nn.Module, example: Any) -> dict[str, Any]:
+    """The shapes and dtypes of all that a model's ``init`` draws, ``"perturbations"`` included."""
+    return _init.eval_shape(model, jax.random.key(0), example)
+
+
 def abstract_variables(model: nn.Module, example: Any) -> dict[str, Any]:
     """The shapes and dtypes of a model's ``{"params", "batch_stats"}``, without drawing them."""
-    found = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), example)
+    found = abstract_init(model, example)
     return {"params": found["params"], "batch_stats": found.get("batch_stats", {})}
 
 
 def abstract_outputs(model: nn.Module | Ensemble, variables: Params, example: Any) -> Any:
     """The shapes and dtypes a model would return, without running it."""
     kept = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
-    return jax.eval_shape(lambda v, x: model.apply(v, x, train=False), kept, example)
+    return _apply.eval_shape(model, kept, example)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(model: nn.Module | Ensemble, variables: Params, example: Any) -> Any:
+    return model.apply(variables, example, train=False)

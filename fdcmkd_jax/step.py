@@ -5,7 +5,9 @@ over devices; a loss is a global sum over a global count, so how the batch falls
 how much of it is padding, changes nothing beyond rounding.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
@@ -18,7 +20,7 @@ from jaxtyping import Array, Float
 
 from fdcmkd_jax import losses, metrics, teachers
 from fdcmkd_jax.methods import Method
-from fdcmkd_jax.state import TrainState
+from fdcmkd_jax.state import TrainState, abstract_init
 from fdcmkd_jax.tables import ConfigError
 from fdcmkd_jax.tasks import Task
 from fdcmkd_jax.teachers import Ensemble, Modality
@@ -26,6 +28,9 @@ from fdcmkd_jax.types import Batch, Params
 
 AXIS = "batch"
 """The mapped axis over which steps sum and BatchNorm synchronises."""
+
+PROGRAMS = 32
+"""Compiled steps that are kept for later runs in the same process."""
 
 Sums = dict[str, Any]
 """(sum, count) pairs by name, nested."""
@@ -210,34 +215,42 @@ def make_eval_step(
     return step
 
 
+@dataclass(frozen=True)
 class Devices:
     """How steps run on the devices: mapped by ``jax.pmap`` or by ``jax.shard_map``.
 
     States and other whole trees carry no device axis either way; batches are split by rows.
 
-    Args:
-        parallel: Which map.
-        devices: Which devices; all by default.
-
     Attributes:
-        count: How many devices there are, over all processes.
+        parallel: Which map.
+        devices: Which devices; all if none is named.
 
     Raises:
         ValueError: If the map is unknown.
     """
 
-    def __init__(
-        self,
-        parallel: Literal["pmap", "shard_map"] = "pmap",
-        devices: Sequence[jax.Device] | None = None,
-    ) -> None:
-        if parallel not in ("pmap", "shard_map"):
-            raise ValueError(f"parallel must be 'pmap' or 'shard_map', got {parallel!r}.")
-        self._parallel = parallel
-        self._devices = list(jax.devices() if devices is None else devices)
-        self._mesh = Mesh(np.array(self._devices), (AXIS,))
-        self._local = sum(d.process_index == jax.process_index() for d in self._devices)
-        self.count = len(self._devices)
+    parallel: Literal["pmap", "shard_map"] = "pmap"
+    devices: Sequence[jax.Device] = ()
+
+    def __post_init__(self) -> None:
+        if self.parallel not in ("pmap", "shard_map"):
+            raise ValueError(f"parallel must be 'pmap' or 'shard_map', got {self.parallel!r}.")
+        # A tuple whatever was given: equal devices hash alike.
+        object.__setattr__(self, "devices", tuple(self.devices or jax.devices()))
+
+    @property
+    def count(self) -> int:
+        """How many devices there are, over all processes."""
+        return len(self.devices)
+
+    @functools.cached_property
+    def _mesh(self) -> Mesh:
+        return Mesh(np.array(self.devices), (AXIS,))
+
+    @functools.cached_property
+    def _local(self) -> int:
+        """How many of them are this process's."""
+        return sum(device.process_index == jax.process_index() for device in self.devices)
 
     def map(
         self, step: Callable, *, batch_argument: int, split_output: int | None, donate: bool
@@ -256,13 +269,13 @@ class Devices:
         split_in = [index == batch_argument for index in range(3)]
         split_out = [index == split_output for index in range(2)]
         donated = (0,) if donate else ()
-        if self._parallel == "pmap":
+        if self.parallel == "pmap":
             return jax.pmap(
                 step,
                 axis_name=AXIS,
                 in_axes=tuple(0 if split else None for split in split_in),
                 out_axes=tuple(0 if split else None for split in split_out),
-                devices=self._devices,
+                devices=self.devices,
                 donate_argnums=donated,
             )
 
@@ -294,7 +307,7 @@ class Devices:
 
     def split(self, batch: Batch) -> Any:
         """This process's rows of a batch, ``[N, ...]`` each, laid out for a mapped step."""
-        if self._parallel == "pmap":
+        if self.parallel == "pmap":
             return jax.tree.map(lambda x: x.reshape(self._local, -1, *x.shape[1:]), batch)
         sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
         return jax.tree.map(
@@ -303,7 +316,7 @@ class Devices:
 
     def gather(self, examples: Any) -> Any:
         """This process's rows of a step's split result, as host arrays ``[N, ...]``."""
-        if self._parallel == "pmap":
+        if self.parallel == "pmap":
             return jax.tree.map(lambda x: _local_rows(x).reshape(-1, *x.shape[2:]), examples)
         return jax.tree.map(_local_rows, examples)
 
@@ -334,8 +347,5 @@ def _one_at_a_time(cotangents: Mapping[str, Array]) -> dict[str, Array]:
 
 def _no_shift(model: nn.Module, x: Float[Array, "N *shape"]) -> Array:
     """Zeros of the shape of the model's ``features`` perturbation for this batch."""
-    variables = jax.eval_shape(
-        lambda data: model.init(jax.random.key(0), data, train=False), jnp.asarray(x)
-    )
-    shape = variables["perturbations"]["features"]
+    shape = abstract_init(model, x)["perturbations"]["features"]
     return jnp.zeros(shape.shape, shape.dtype)

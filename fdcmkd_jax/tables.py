@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import json
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
@@ -95,6 +96,30 @@ def build(
         raise  # Of a part, which says all there is to say.
     except ValueError as error:
         raise ConfigError(f"{kind} {name!r}: {error}") from error
+
+
+_BUILT: dict[tuple[Callable[..., Any], str], Any] = {}
+
+
+def build_once(
+    kind: str,
+    table: Mapping[str, Callable[..., Any]],
+    name: str,
+    options: Mapping[str, Any],
+    **context: Any,
+) -> Any:
+    """As `build`, but the same object for the same request, for things that never change.
+
+    What JAX compiled for an object is found again by that object alone: the runs of a study that
+    share a config's method, task and models share their programs.
+    """
+    try:
+        key = (table[name], json.dumps([options, context], sort_keys=True))
+    except (KeyError, TypeError):  # An unknown name, which `build` explains, or no plain data.
+        return build(kind, table, name, options, **context)
+    if key not in _BUILT:
+        _BUILT[key] = build(kind, table, name, options, **context)
+    return _BUILT[key]
 
 
 def _check_type(what: str, value: Any, annotation: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Array
 
 from fdcmkd_jax import losses, metrics
-from fdcmkd_jax.tables import build
+from fdcmkd_jax.tables import build_once
 from fdcmkd_jax.types import Batch, Targets
 
 
@@ -72,4 +72,4 @@ def make(name: str, *, num_classes: int, **options: Any) -> Task:
     Raises:
         ConfigError: If the name or an option is unknown, or a value is refused.
     """
-    return build("task", TABLE, name, options, num_classes=num_classes)
+    return build_once("task", TABLE, name, options, num_classes=num_classes)

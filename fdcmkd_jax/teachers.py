@@ -20,6 +20,9 @@ class Ensemble(NamedTuple):
 
     models: Mapping[str, nn.Module]
 
+    def __hash__(self) -> int:
+        return hash(tuple(self.models.items()))
+
     def apply(self, variables: Params, x: Mapping[str, Any], *, train: bool) -> dict[str, Outputs]:
         """What each model says.
 

@@ -1,6 +1,7 @@
 """Whole runs: what they leave, what they select, and that being cut off changes nothing."""
 
 import json
+import logging
 import os
 import random
 import shutil
@@ -91,6 +92,15 @@ def assert_same_model(found, expected):
     one, two = (json.loads((path / "results.json").read_text()) for path in (found, expected))
     one.pop("seconds"), two.pop("seconds")
     assert one == two
+
+
+def test_a_run_of_another_seed_compiles_nothing_anew(reference, tmp_path, caplog):
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
+        experiment.run(toy_config(seed=1), tmp_path / "seed", with_report=False)
+        assert not [text for text in caplog.messages if text.startswith("Compiling")]
+        shorter = toy_config(**{"optim.learning_rate": 0.01})
+        experiment.run(shorter, tmp_path / "rate", with_report=False)
+        assert [text for text in caplog.messages if text.startswith("Compiling")]
 
 
 def test_run_leaves_what_it_promises(reference):

@@ -328,7 +328,7 @@ class FakeWorker:
     def __init__(self, study, workdir, cores):
         del study
         self.connection, self._theirs = Pipe()
-        self.cores, self._workdir, self._given = cores, workdir, 0
+        self.cores, self._workdir, self._given, self.arm = cores, workdir, 0, ""
 
     @property
     def spent(self):
@@ -336,7 +336,7 @@ class FakeWorker:
 
     def give(self, cell):
         self._given += 1
-        self._cell = cell
+        self._cell, self.arm = cell, cell.arm
         type(self).seen += (cell,)
         self._theirs.send(None)
 
@@ -368,6 +368,12 @@ class TestRunning:
         for cell in workers.seen:
             before = workers.seen[: workers.seen.index(cell)]
             assert cell.arm == "none" or spec.teacher_cell(toy, cell.seed) in before
+
+    def test_a_worker_stays_with_its_arm_and_then_takes_one_that_no_other_holds(self):
+        ready = [spec.Cell(arm, seed) for seed in range(2) for arm in ("a", "b", "c")]
+        assert work._preferred(ready, "c", {"a"}) == spec.Cell("c", 0)
+        assert work._preferred(ready, "gone", {"a"}) == spec.Cell("b", 0)
+        assert work._preferred(ready, "gone", {"a", "b", "c"}) == spec.Cell("a", 0)
 
     def test_a_finished_cell_is_skipped_and_a_failed_one_tried_again(
         self, toy, workers, tmp_path, monkeypatch
@@ -410,6 +416,9 @@ class TestRunning:
         config = spec.config_of(toy, cell, Path("/elsewhere"))
         folder = tmp_path / cell.folder
         folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps(plan.resolve(config)))
+        work.check_config(toy, cell, tmp_path)
+        config.evaluate.batch_size, config.data.num_threads = 7, 3
         (folder / "config.json").write_text(json.dumps(plan.resolve(config)))
         work.check_config(toy, cell, tmp_path)
         config.weights.low = 3.0

@@ -3,7 +3,7 @@ from typing import Literal
 
 import pytest
 
-from fdcmkd_jax.tables import ConfigError, build, check_choice, section, unknown
+from fdcmkd_jax.tables import ConfigError, build, build_once, check_choice, section, unknown
 
 
 def paint(color, size=1, context=None):
@@ -30,6 +30,25 @@ def test_context_reaches_a_constructor_that_takes_it():
 
 def test_context_is_kept_from_a_constructor_that_does_not_take_it():
     assert build("finish", TABLE, "varnish", {}, context="wall") == 0.5
+
+
+@pytest.mark.parametrize("change", [{"color": "blue"}, {"size": 3.0}, {"size": True}])
+def test_the_same_request_gives_the_same_object_and_another_one_another(change):
+    options = {"color": "red", "size": 1}
+    first = build_once("finish", TABLE, "paint", options, context="wall")
+    assert build_once("finish", TABLE, "paint", dict(options), context="wall") is first
+    assert build_once("finish", TABLE, "paint", {**options, **change}, context="wall") is not first
+    assert build_once("finish", TABLE, "paint", options, context="floor") is not first
+
+
+def test_what_is_built_once_is_built_anew_by_another_constructor_or_from_no_plain_data():
+    options = {"color": "red"}
+    first = build_once("finish", TABLE, "paint", options)
+    other = {"paint": lambda color: color}
+    assert build_once("finish", other, "paint", options) == "red"
+    assert first == ("red", 1, None)
+    colour = object()
+    assert build_once("finish", TABLE, "paint", {"color": colour}) == (colour, 1, None)
 
 
 def test_an_unknown_name_lists_the_known_ones_and_the_nearest():

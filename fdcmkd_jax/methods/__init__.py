@@ -27,7 +27,7 @@ from fdcmkd_jax.methods.ofa import ofa
 from fdcmkd_jax.methods.pkd import pkd
 from fdcmkd_jax.methods.rkd import rkd
 from fdcmkd_jax.methods.similarity import similarity
-from fdcmkd_jax.tables import build
+from fdcmkd_jax.tables import build_once
 
 TABLE: Mapping[str, Callable[..., Method]] = {
     "afd": afd,
@@ -77,7 +77,7 @@ def make(name: str, *, axis_name: str | None = None, **options: Any) -> Method:
         >>> make("fd_cmkd", cutoff=0.25).names
         ('low', 'high', 'align', 'auxiliary')
     """
-    return build("method", TABLE, name, options, axis_name=axis_name)
+    return build_once("method", TABLE, name, options, axis_name=axis_name)
 
 
 __all__ = [

@@ -11,7 +11,7 @@ from typing import Any
 from flax import linen as nn
 
 from fdcmkd_jax.models.resnet import resnet, resnet_tiny
-from fdcmkd_jax.tables import build
+from fdcmkd_jax.tables import build_once
 
 TABLE: Mapping[str, Callable[..., nn.Module]] = {"resnet": resnet, "resnet_tiny": resnet_tiny}
 
@@ -33,7 +33,7 @@ def make(name: str, *, num_classes: int, axis_name: str | None = None, **options
     Raises:
         ConfigError: If the name or an option is unknown, or a value is refused.
     """
-    return build("model", TABLE, name, options, num_classes=num_classes, axis_name=axis_name)
+    return build_once("model", TABLE, name, options, num_classes=num_classes, axis_name=axis_name)
 
 
 __all__ = ["TABLE", "make", "names", "resnet", "resnet_tiny"]

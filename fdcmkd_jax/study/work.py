@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,8 @@ def check_config(study: Study, cell: Cell, workdir: Path) -> None:
         ConfigError: If not, with the differences.
     """
     folder = workdir / cell.folder
-    found = _movable(read_json(folder / "config.json"))
-    now = _movable(plan.resolve(config_of(study, cell, workdir)))
+    found = _decisive(read_json(folder / "config.json"))
+    now = _decisive(plan.resolve(config_of(study, cell, workdir)))
     changes = list(experiment.differences(found, now))
     if changes:
         raise ConfigError(
@@ -125,25 +125,32 @@ def _same_teachers(candidate: Path, shared: Path, folder: Path) -> bool:
     return _teachers(shared).items() >= _teachers(candidate).items()
 
 
-def _movable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell's settings without its folders: a workdir may be moved once its cells are done."""
-    return {
-        **settings,
-        "data": {key: value for key, value in settings["data"].items() if key != "data_dir"},
-        "teacher": {k: v for k, v in settings["teacher"].items() if k != "checkpoints"},
+CHANGES_NOTHING = {
+    "data": ("data_dir", "in_memory", "num_threads"),
+    "teacher": ("checkpoints",),
+    "evaluate": ("batch_size",),
+}
+"""By section, the settings that say where things lie or how fast they go, not what comes out."""
+
+
+def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a cell that decide its results: two cells that share them are the same."""
+    without = {
+        name: {key: value for key, value in settings[name].items() if key not in keys}
+        for name, keys in CHANGES_NOTHING.items()
     }
+    return {**settings, **without}
 
 
 def _fingerprint(settings: Mapping[str, Any]) -> str:
-    """What makes two cells the same."""
-    return json.dumps(_movable(settings), sort_keys=True)
+    return json.dumps(_decisive(settings), sort_keys=True)
 
 
 def _teachers(folder: Path) -> dict[str, Any]:
     """By modality, what the teachers of a finished cell score."""
     results = read_json(folder / "results.json")
     return {
-        modality: {key: entry[key] for key in ("val", "test", "confusion")}
+        modality: (entry["val"]["accuracy"], entry["confusion"])
         for modality, entry in results["teachers"].items()
     }
 
@@ -184,12 +191,13 @@ def run_cells(study: Study, todo: Sequence[Cell], workdir: Path, *, jobs: int) -
     bar = tqdm(total=len(todo), initial=len(todo) - len(waiting), unit="cell", disable=None)
     try:
         while waiting or busy:
-            ready = next((cell for cell in waiting if _ready(study, cell, workdir)), None)
-            if ready is not None and len(busy) < jobs:
-                waiting.remove(ready)
+            ready = [cell for cell in waiting if _ready(study, cell, workdir)]
+            if ready and len(busy) < jobs:
                 worker = idle.pop() if idle else Worker(study, workdir, places.pop())
+                cell = _preferred(ready, worker.arm, {other.arm for other in busy})
+                waiting.remove(cell)
                 busy.append(worker)
-                worker.give(ready)
+                worker.give(cell)
                 continue
             if not busy:  # What still waits does so for teachers that failed.
                 for cell in waiting:
@@ -212,6 +220,11 @@ def run_cells(study: Study, todo: Sequence[Cell], workdir: Path, *, jobs: int) -
         for worker in (*idle, *busy):
             worker.stop()
         bar.close()
+
+
+def _preferred(ready: Sequence[Cell], arm: str, elsewhere: Container[str]) -> Cell:
+    """A cell of the arm whose programs a worker holds, else of one that no other worker holds."""
+    return min(ready, key=lambda cell: (cell.arm != arm, cell.arm in elsewhere))
 
 
 def _ready(study: Study, cell: Cell, workdir: Path) -> bool:

@@ -13,8 +13,8 @@ from pathlib import Path
 from fdcmkd_jax.allocator import keep_freed_memory
 from fdcmkd_jax.study.spec import Cell, Study, config_of
 
-CELLS = 6
-"""Cells of one process: compiled programs are never unloaded, and those of about 14 runs fill its
+ARMS = 6
+"""Arms of one process: compiled programs are never unloaded, and those of about 14 fill its
 memory."""
 
 SECONDS_TO_END = 10
@@ -31,14 +31,16 @@ class Worker:
     Attributes:
         connection: Ready for reading when the cell has ended.
         cores: As given.
+        arm: That of the last cell, whose compiled programs the process holds; empty before it.
     """
 
     def __init__(self, study: Study, workdir: Path, cores: set[int]) -> None:
         spawn = multiprocessing.get_context("spawn")  # JAX has threads, which a fork would lose.
         self.connection, theirs = spawn.Pipe()
         self.cores = cores
+        self.arm = ""
         self._cell: Cell | None = None
-        self._busy, self._given = False, 0
+        self._busy, self._arms = False, 0
         self._process = spawn.Process(target=serve, args=(theirs, study, workdir, cores))
         self._process.start()
         theirs.close()  # Now ours ends when the process does.
@@ -46,12 +48,13 @@ class Worker:
     @property
     def spent(self) -> bool:
         """Whether it should get no further cell."""
-        return self._given >= CELLS or not self._process.is_alive()
+        return self._arms >= ARMS or not self._process.is_alive()
 
     def give(self, cell: Cell) -> None:
         """Starts a cell."""
         self._cell, self._busy = cell, True
-        self._given += 1
+        self._arms += cell.arm != self.arm
+        self.arm = cell.arm
         self.connection.send(cell)
 
     def answer(self) -> tuple[Cell, str]:
@@ -82,9 +85,20 @@ def serve(orders: "connection.Connection", study: Study, workdir: Path, cores: s
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.sched_setaffinity(0, cores)  # Before JAX starts its threads.
     keep_freed_memory()
+    arm = ""
     with contextlib.suppress(EOFError):
         while True:
-            orders.send(_run(study, orders.recv(), workdir))
+            cell = orders.recv()
+            if cell.arm != arm:
+                arm = cell.arm
+                _forget_programs()
+            orders.send(_run(study, cell, workdir))
+
+
+def _forget_programs() -> None:
+    import jax
+
+    jax.clear_caches()
 
 
 def _end_with_parent() -> None:
@@ -118,6 +132,4 @@ def _run(study: Study, cell: Cell, workdir: Path) -> str:
         traceback.print_exc()
         lines = str(error).strip().splitlines() or ["no message"]
         return lines[0] if isinstance(error, ConfigError) else f"{type(error).__name__}: {lines[0]}"
-    finally:
-        jax.clear_caches()
     return ""
