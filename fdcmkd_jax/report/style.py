@@ -29,7 +29,7 @@ TERMS = {
     "align": "#009e73",
     "auxiliary": "#cc79a7",
 }
-OTHER_TERMS = ("#e69f00", "#56b4e9", "#7a5195")
+OTHER_TERMS = ("#e69f00", "#56b4e9", "#7a5195", "#999999", "#117733", "#882255")
 # Paul Tol's muted palette and a grey, reordered so that neighbours differ in lightness too.
 CLASSES = (
     "#332288", "#cc6677", "#117733", "#88ccee", "#882255",
@@ -57,9 +57,14 @@ def palette(run: Run) -> Palette:
     """Colours for a run, in the order legends list terms and models."""
     rows = [row for model in run.models for row in model.train]
     logged = {term for row in rows for key in TERM_KEYS for term in row.get(key, {})}
-    usual = {term: colour for term, colour in TERMS.items() if term in logged}
-    others = _assign(sorted(logged - set(TERMS)), OTHER_TERMS)
-    return Palette(usual | others, _assign((model.label for model in run.models), MODELS))
+    return Palette(term_colours(logged), _assign((model.label for model in run.models), MODELS))
+
+
+def term_colours(terms: Iterable[str]) -> dict[str, str]:
+    """The colour of each loss term of a method, in the order legends list them."""
+    named = set(terms)
+    usual = {term: colour for term, colour in TERMS.items() if term in named}
+    return usual | _assign(sorted(named - set(TERMS)), OTHER_TERMS)
 
 
 def _assign(names: Iterable[str], colours: tuple[str, ...]) -> dict[str, str]:

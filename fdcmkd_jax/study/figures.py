@@ -87,15 +87,10 @@ def balance(shares: Mapping[str, Shares]) -> Figure:
     Args:
         shares: By the arm's label, at least one.
     """
-    terms = sorted({term for found in shares.values() for term in found.values})
-    usual = [term for term in style.TERMS if term in terms]
-    others = [term for term in terms if term not in usual]
-    colours = {term: style.TERMS[term] for term in usual}
-    for index, term in enumerate(others):
-        colours[term] = style.OTHER_TERMS[index % len(style.OTHER_TERMS)]
     figure = Figure(figsize=(style.WIDTH, 1.55 * len(shares) + 0.6), layout=style.roomy())
     grid = figure.subplots(len(shares), 2, squeeze=False, sharey=True)
     for (label, found), panels in zip(shares.items(), grid, strict=True):
+        colours = style.term_colours(found.values)
         for axes, title, parts in (
             (panels[0], f"{label}: values", found.values),
             (panels[1], "gradient norms", found.gradients),
@@ -113,10 +108,13 @@ def balance(shares: Mapping[str, Shares]) -> Figure:
             axes.set(ylim=(0, 100), yticks=(0, 50, 100))
             axes.margins(x=0)
         panels[0].set_ylabel("share (%)", fontsize=9, color=style.INK)
+        panels[1].legend(
+            [Patch(color=colour, alpha=0.85) for colour in reversed(colours.values())],
+            [style.plain(term) for term in reversed(colours)],  # As they lie.
+            loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=style.SMALL,
+        )  # fmt: skip
     for axes in grid[-1]:
         axes.set_xlabel("step", fontsize=9, color=style.INK)
-    patches = [Patch(color=colour, alpha=0.85) for colour in colours.values()]
-    style.legend_below(figure, patches, [style.plain(term) for term in colours])
     return figure
 
 
