@@ -7,13 +7,14 @@ The batch is on the device already, so reading it is left out.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from timing import flags, in_turn
 
 from fdcmkd_jax import methods, models, optim, state, tasks
+from fdcmkd_jax.state import TrainState
 from fdcmkd_jax.step import AXIS, Devices, make_train_step
 
 SHAPES = {"image": (28, 28, 1), "audio": (32, 13, 1)}
@@ -30,9 +31,26 @@ def main() -> None:
         print(f"| {teacher}->{student} | {run:.1f} | {cached:.1f} | {run / cached:.2f} |")
 
 
-def training_steps(teacher: str, student: str, size: int) -> list[Callable[[], None]]:
-    """A compiled step of FD-CMKD that runs its teacher, and one that finds its outputs."""
-    devices = Devices("pmap")
+class Training(NamedTuple):
+    """One step of FD-CMKD and what it starts from.
+
+    Attributes:
+        step: As `make_train_step` returns it.
+        start: The state before the first step.
+        teacher: The teacher's variables.
+        batch: With what the teacher reads.
+        known: The same batch with the teacher's outputs instead.
+    """
+
+    step: Callable[..., Any]
+    start: TrainState
+    teacher: dict[str, Any]
+    batch: dict[str, Any]
+    known: dict[str, Any]
+
+
+def training(teacher: str, student: str, size: int) -> Training:
+    """A student of `resnet_tiny` under a teacher of random weights, on random numbers."""
     model = models.make("resnet_tiny", num_classes=NUM_CLASSES, axis_name=AXIS)
     batch = {
         name: jax.random.normal(jax.random.key(n), (size, *shape))
@@ -53,6 +71,13 @@ def training_steps(teacher: str, student: str, size: int) -> list[Callable[[], N
         jax.random.key(3), model, batch[student], method, says, optimizer, NUM_CLASSES
     )
     step = make_train_step(model, student, method, task, weights, model, teacher)
+    return Training(step, start, variables, batch, known)
+
+
+def training_steps(teacher: str, student: str, size: int) -> list[Callable[[], None]]:
+    """A compiled step of FD-CMKD that runs its teacher, and one that finds its outputs."""
+    devices = Devices("pmap")
+    step, start, variables, batch, known = training(teacher, student, size)
     compiled = devices.map(step, batch_argument=2, split_output=None, donate=False)
 
     def repeated(data: dict) -> Callable[[], None]:
