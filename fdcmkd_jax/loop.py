@@ -294,7 +294,7 @@ def training_split(job: Job, harness: Harness) -> Source:
         teacher.variables,
         teacher.modality,
         leave_out=read - {job.modality},
-        batch_size=harness.evaluate.batch_size,
+        batch_size=harness.batches.batch_size,  # Not evaluation's: that changes no result.
     )
 
 
