@@ -1,15 +1,15 @@
 # Two commands do everything on a machine with Python 3.11 or newer:
 #   make demo   environment, data, teachers, students, report
 #   make test   environment, format, lint, types, tests, doctests
-# Each makes its own virtual environment on first use and reuses it after.
+# Each makes its own virtual environment on first use and reuses it afterwards.
 
 PYTHON ?= python3
 WORKDIR ?= runs/demo
 .DEFAULT_GOAL := help
-.PHONY: help demo test format clean
+.PHONY: help demo test format docs docs-serve clean
 
 help:  ## Show this help
-	@sed -n 's/^\([a-z]*\):.*## /make \1 — /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /make \1 — /p' $(MAKEFILE_LIST)
 
 demo: .venv-demo/installed  ## Train teachers and students on AV-digits, write the report
 	.venv-demo/bin/python train.py --config=configs/av_digits.py --workdir=$(WORKDIR)
@@ -24,8 +24,14 @@ format: .venv-test/installed  ## Format the code and sort imports
 	.venv-test/bin/ruff format .
 	.venv-test/bin/ruff check --fix .
 
+docs: .venv-docs/installed  ## Build the documentation site into site/
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+docs-serve: .venv-docs/installed  ## Show the documentation site at a local address
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs serve
+
 clean:  ## Remove environments and caches, keep runs
-	rm -rf .venv-demo .venv-test .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .venv-demo .venv-test .venv-docs site .pytest_cache .mypy_cache .ruff_cache *.egg-info
 
 .venv-demo/installed: requirements.txt requirements-demo.txt
 	$(PYTHON) -m venv .venv-demo
@@ -39,4 +45,9 @@ clean:  ## Remove environments and caches, keep runs
 	.venv-test/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt \
 	  -r requirements-torch.txt --editable .
 	.venv-test/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.txt
+	touch $@
+
+.venv-docs/installed: requirements-docs.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	touch $@

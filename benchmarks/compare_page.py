@@ -1,4 +1,4 @@
-"""The tables and the page of `compare_pytorch.py`, from what it found."""
+"""The tables and the page of `compare_pytorch.py`."""
 
 import json
 import statistics
@@ -9,30 +9,30 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from fdcmkd_jax.metrics import t_interval
 from fdcmkd_jax.report import page, style
+from fdcmkd_jax.study.statistics import t_interval
 
 DIRECTIONS = ("image->audio", "audio->image")
 SYSTEMS = ("fdcmkd_jax", "PyTorch")
 BATCH_SIZE = 64
 
 
-def write(workdir: Path, found: Mapping[str, Any]) -> None:
+def write(workdir: Path, comparison: Mapping[str, Any]) -> None:
     """Writes compare.json, compare.md and compare.html, and prints the tables."""
-    tables = {"Accuracy": accuracies(found["jobs"]), "Cost": costs(found)}
+    tables = {"Accuracy": accuracies(comparison["jobs"]), "Cost": costs(comparison)}
     text = "\n\n".join(markdown(rows) for rows in tables.values())
-    (workdir / "compare.json").write_text(json.dumps(found), encoding="utf-8")
+    (workdir / "compare.json").write_text(json.dumps(comparison), encoding="utf-8")
     (workdir / "compare.md").write_text(text + "\n", encoding="utf-8")
     html = page.fill(
         (Path(__file__).parent / "compare_pytorch.html").read_text(encoding="utf-8"),
-        hardware=found["hardware"],
-        precision=found["precision"],
-        seeds=len(found["jobs"]),
-        epochs=found["epochs"],
+        hardware=comparison["hardware"],
+        precision=comparison["precision"],
+        seeds=len(comparison["jobs"]),
+        epochs=comparison["epochs"],
         batch_size=BATCH_SIZE,
         tables=tables,
-        curves=style.data_uri(curves(found["jobs"])),
-        apart=style.data_uri(apart(found["jobs"])),
+        curves=style.data_uri(curves(comparison["jobs"])),
+        apart=style.data_uri(apart(comparison["jobs"])),
     )
     (workdir / "compare.html").write_text(html, encoding="utf-8")
     print(text)
@@ -40,12 +40,12 @@ def write(workdir: Path, found: Mapping[str, Any]) -> None:
 
 
 def accuracies(jobs: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """Test accuracy in percent, mean and 95 % t interval over seeds, and the paired difference."""
+    """Tabulates test accuracy in percent with 95 % t intervals, and the paired difference."""
     rows: list[tuple[str, ...]] = [("student", *SYSTEMS, "difference, paired")]
-    for which, words in (("test", "validated step"), ("last", "last step")):
+    for key, words in (("test", "validated step"), ("last", "last step")):
         for direction in DIRECTIONS:
             ours, theirs = (
-                [100 * job[name]["students"][direction][which] for job in jobs] for name in SYSTEMS
+                [100 * job[name]["students"][direction][key] for job in jobs] for name in SYSTEMS
             )
             difference = [a - b for a, b in zip(ours, theirs, strict=True)]
             cells = (str(t_interval(values)) for values in (ours, theirs, difference))
@@ -53,44 +53,47 @@ def accuracies(jobs: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     return rows
 
 
-def costs(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Times and memory of each, and how many times ours they are (above 1: ours is less)."""
-    steps, jobs = found["steps"], found["jobs"]
+def costs(comparison: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Tabulates times and memory, and their ratio to those of this library."""
+    steps, jobs = comparison["steps"], comparison["jobs"]
     median = {name: statistics.median(values) for name, values in steps.items()}
-    rows: list[tuple[str, ...]] = [("", "value", "times ours")]
+    rows: list[tuple[str, ...]] = [("", "value", "relative")]
     for name, values in steps.items():
-        each = [b / a for a, b in zip(steps["fdcmkd_jax"], values, strict=True)]
-        low, middle, high = np.percentile(each, (25, 50, 75))
+        ratios = [b / a for a, b in zip(steps["fdcmkd_jax"], values, strict=True)]
+        low, middle, high = np.percentile(ratios, (25, 50, 75))
         ratio = "" if name == "fdcmkd_jax" else f"{middle:.2f} ({low:.2f} to {high:.2f})"
         rate = BATCH_SIZE / median[name]
         words = f"{1e3 * median[name]:.1f} ms, {rate:.0f} pairs a second"
         rows.append((f"step of both directions: {name}", words, ratio))
-    for key, what, unit in (("seconds", "whole job", "s"), ("peak_mib", "its peak memory", "MiB")):
+    for key, label, unit in (
+        ("seconds", "whole job", "s"),
+        ("peak_mib", "peak memory of the job", "MiB"),
+    ):
         for name in SYSTEMS:
             mean = statistics.mean(job[name][key] for job in jobs)
-            each = [job[name][key] / job["fdcmkd_jax"][key] for job in jobs]
-            ratio = "" if name == "fdcmkd_jax" else f"{statistics.mean(each):.2f}"
-            rows.append((f"{what}: {name}", f"{mean:.0f} {unit}", ratio))
+            ratios = [job[name][key] / job["fdcmkd_jax"][key] for job in jobs]
+            ratio = "" if name == "fdcmkd_jax" else f"{statistics.mean(ratios):.2f}"
+            rows.append((f"{label}: {name}", f"{mean:.0f} {unit}", ratio))
     return rows
 
 
 def curves(jobs: list[dict[str, Any]]) -> Any:
-    """Loss of both students by step, every seed."""
+    """Plots the loss of both students by step, for every seed."""
     figure, panels = _panels("training loss")
     for direction, axes in panels.items():
         for job in jobs:
-            for name, dashes, colour in zip(
+            for name, dashes, color in zip(
                 SYSTEMS, ("-", ":"), (style.TERMS["low"], style.TERMS["high"]), strict=True
             ):
                 losses = job[name]["students"][direction]["losses"]
                 label = name if job is jobs[0] else None
-                axes.plot(losses, dashes, color=colour, linewidth=1, alpha=0.8, label=label)
+                axes.plot(losses, dashes, color=color, linewidth=1, alpha=0.8, label=label)
         axes.legend(frameon=False, fontsize=style.SMALL)
     return figure
 
 
 def apart(jobs: list[dict[str, Any]]) -> Any:
-    """How far the two loss curves of a seed are apart, relatively."""
+    """Plots the relative difference of the two loss curves of each seed."""
     figure, panels = _panels("relative difference")
     for direction, axes in panels.items():
         for job in jobs:
@@ -100,7 +103,7 @@ def apart(jobs: list[dict[str, Any]]) -> Any:
 
 
 def _panels(y: str) -> tuple[Any, dict[str, Any]]:
-    """A figure of one panel a direction over epochs, logarithmic."""
+    """Makes a figure with one panel per direction over epochs, on a logarithmic scale."""
     figure = Figure(figsize=(style.WIDTH, 3.2), layout=style.roomy())
     panels = dict(zip(DIRECTIONS, figure.subplots(1, 2, sharey=True), strict=True))
     for direction, axes in panels.items():
@@ -110,6 +113,6 @@ def _panels(y: str) -> tuple[Any, dict[str, Any]]:
 
 
 def markdown(rows: list[tuple[str, ...]]) -> str:
-    """A table whose first row is its head."""
+    """Formats a table whose first row is its head."""
     lines = [" | ".join(row) for row in (rows[0], ("---",) * len(rows[0]), *rows[1:])]
     return "\n".join(f"| {line} |" for line in lines)

@@ -1,8 +1,8 @@
-"""How much faster `resnet_tiny` trains on this CPU with convolutions as matrix products.
+"""Speed of training `resnet_tiny` on this CPU with convolutions as matrix products.
 
     python benchmarks/convolution.py
 
-Both forms run alternately in one process; the ratio of their medians is what counts.
+The two variants alternate in one process; compare the ratio of their medians.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def training_step(x: jax.Array, patches: bool) -> Callable[[], None]:
-    """A compiled forward and backward pass over a batch, without arguments."""
+    """Makes a function that runs a compiled forward and backward pass over a batch."""
     model = models.make("resnet_tiny", num_classes=10).clone(patches=patches)
     labels = jnp.zeros(len(x), jnp.int32)
     variables = model.init(jax.random.key(0), x[:1], train=False)

@@ -1,9 +1,9 @@
-"""Whether several seeds train faster in one program than one after another, on this device.
+"""Speed of training several seeds in one program and one after another, on this device.
 
     python benchmarks/seeds_together.py
 
-One program trains them one by one (`jax.lax.map`) or side by side (`jax.vmap`). All forms run
-alternately in one process, on batches that are on the device already.
+One program trains them one by one (`jax.lax.map`) or side by side (`jax.vmap`). The three ways
+alternate in one process, on batches that are on the device already.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,12 @@ import jax.numpy as jnp
 from cached_teacher import training
 from timing import flags, in_turn
 
-from fdcmkd_jax.allocator import keep_freed_memory
-from fdcmkd_jax.step import AXIS
+from fdcmkd_jax.training.allocator import keep_freed_memory
+from fdcmkd_jax.training.devices import AXIS
 
 
 def main() -> None:
-    """Prints milliseconds for one seed and step of every form."""
+    """Prints milliseconds per seed and step of each way."""
     arguments = flags(__doc__)
     keep_freed_memory()  # As training does.
     print("| direction | seeds | one after another | lax.map | vmap |")
@@ -37,18 +37,18 @@ def main() -> None:
 
 
 def forms(teacher: str, student: str, size: int, seeds: int) -> list[Callable[[], None]]:
-    """One step of every seed: one after another, by one program one by one, side by side."""
-    given = training(teacher, student, size)
+    """Makes a step of all seeds in three ways: one after another, `jax.lax.map`, `jax.vmap`."""
+    setting = training(teacher, student, size)
 
     def step(state: Any, batch: Any) -> Any:
-        """On one device: an axis of one, over which the sums are the device's own."""
+        """Takes a step on one device: sums over an axis of size 1 are the device's own."""
         batches = jax.tree.map(lambda x: x[None], batch)
-        over_devices = jax.vmap(given.step, in_axes=(None, None, 0), axis_name=AXIS)
+        over_devices = jax.vmap(setting.step, in_axes=(None, None, 0), axis_name=AXIS)
         states, _ = over_devices(state, {}, batches)
         return jax.tree.map(lambda x: x[0], states)
 
-    stacked = jax.tree.map(lambda x: jnp.stack([x] * seeds), (given.start, given.known))
-    alone = repeated(jax.jit(step), given.start, given.known)
+    stacked = jax.tree.map(lambda x: jnp.stack([x] * seeds), (setting.start, setting.cached))
+    alone = repeated(jax.jit(step), setting.start, setting.cached)
 
     def one_after_another() -> None:
         for _ in range(seeds):
@@ -65,7 +65,7 @@ def forms(teacher: str, student: str, size: int, seeds: int) -> list[Callable[[]
 
 
 def repeated(step: Callable[..., Any], state: Any, batch: Any) -> Callable[[], None]:
-    """A compiled step that goes on from its last state."""
+    """Makes a function that takes one more compiled step."""
 
     def once() -> None:
         nonlocal state

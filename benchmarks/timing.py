@@ -1,4 +1,4 @@
-"""What the small benchmarks share: their flags, and timing forms of one step in turn."""
+"""Flags of the small benchmarks, and alternating timings."""
 
 import argparse
 import statistics
@@ -12,25 +12,25 @@ def flags(description: str | None) -> argparse.Namespace:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--batch", type=int, default=64, help="examples in a batch")
-    parser.add_argument("--repeats", type=int, default=30, help="steps of each form")
+    parser.add_argument("--repeats", type=int, default=30, help="steps of each variant")
     return parser.parse_args()
 
 
 def in_turn(steps: Sequence[Callable[[], None]], repeats: int) -> list[float]:
-    """Median milliseconds of each step; see `seconds_in_turn`."""
-    return [1e3 * statistics.median(found) for found in seconds_in_turn(steps, repeats)]
+    """Returns the median milliseconds of each step; see `seconds_in_turn`."""
+    return [1e3 * statistics.median(seconds) for seconds in seconds_in_turn(steps, repeats)]
 
 
 def seconds_in_turn(steps: Sequence[Callable[[], None]], repeats: int) -> list[list[float]]:
-    """Seconds of each run of each step, all run once in every round.
+    """Measures the seconds of each step, all of which run once in every round.
 
-    A machine's mood changes over seconds; in turn it is the same for all, so that the ratio of two
-    medians can be trusted where neither can.
+    The speed of a shared machine changes over seconds. In turn, it changes for all steps alike, so
+    the ratio of two medians is more reliable than either of them.
     """
     times: list[list[float]] = [[] for _ in steps]
     for _ in range(repeats):
-        for step, found in zip(steps, times, strict=True):
+        for step, seconds in zip(steps, times, strict=True):
             began = time.perf_counter()
             step()
-            found.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - began)
     return times

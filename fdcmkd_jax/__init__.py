@@ -1,9 +1,9 @@
-"""Cross-modal knowledge distillation in JAX: one modality's teacher, another modality's student.
+"""Cross-modal knowledge distillation in JAX: a teacher of one modality, a student of another.
 
-The functions here are pure and work on anyone's arrays; `fdcmkd_jax.experiment` trains with them.
+The functions here are pure and take any arrays; `fdcmkd_jax.experiment` trains models with them.
 """
 
-from fdcmkd_jax import methods, models
+from fdcmkd_jax import adapters, losses, methods, models, tasks
 from fdcmkd_jax.frequency import Bands, SoftCutoff, band_bins, split_bands
 from fdcmkd_jax.losses import (
     combine,
@@ -15,7 +15,7 @@ from fdcmkd_jax.losses import (
     soft_divergence,
     standardize,
 )
-from fdcmkd_jax.methods import Method, fd_cmkd
+from fdcmkd_jax.methods import Method, Needs, fd_cmkd, stateless
 from fdcmkd_jax.types import Batch, Outputs, Targets
 
 __version__ = "0.1.0"
@@ -24,15 +24,18 @@ __all__ = [
     "Bands",
     "Batch",
     "Method",
+    "Needs",
     "Outputs",
     "SoftCutoff",
     "Targets",
+    "adapters",
     "band_bins",
     "combine",
     "cross_entropy",
     "fd_cmkd",
     "frequency_distances",
     "log_mean_squared_error",
+    "losses",
     "mean_squared_error",
     "methods",
     "models",
@@ -40,4 +43,6 @@ __all__ = [
     "soft_divergence",
     "split_bands",
     "standardize",
+    "stateless",
+    "tasks",
 ]

@@ -1,4 +1,4 @@
-"""What flows between the parts: batches, model outputs, targets.
+"""Data that flow between the parts: batches, model outputs, targets.
 
 Shapes use the field's letters: N examples, D features, K classes, H W C maps, T frames.
 """
@@ -11,24 +11,16 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
-Batch = Mapping[str, Any]
-"""One array per modality, plus ``label``, ``labelled``, ``mask`` and ``id``, all with N first.
-
-``partner`` (optional) holds a second set of modalities: what the teacher sees instead of the
-example's own, in the controls that break pairs. ``teacher`` (optional) holds what the teacher says
-of it, ``logits`` and ``features``, in place of what it would see.
-"""
-
 Params = Mapping[str, Any]
 """A tree of trainable arrays."""
 
 
 @struct.dataclass
 class Outputs:
-    """What a model says about a batch.
+    """A model's predictions and features for a batch.
 
     Attributes:
-        logits: Shape ``[N, ..., K]``, at least float32, unnormalised log-probabilities.
+        logits: Shape ``[N, ..., K]``, at least float32, unnormalized log-probabilities.
         features: Shape ``[N, D]``, ``[N, T, D]`` or ``[N, H, W, C]``, at least float32. In the
             ResNets: the last block before its final ReLU, pooled over H and W.
         maps: Intermediate feature maps by name, each ``[N, h, w, c]``.
@@ -41,7 +33,7 @@ class Outputs:
 
 @struct.dataclass
 class Targets:
-    """What a batch says about itself, as far as the student may know.
+    """Labels of a batch, and which of them the student may read.
 
     Attributes:
         labels: Shape ``[N, ...]``, int32, class indices in ``[0, K)``.
@@ -49,7 +41,7 @@ class Targets:
         mask: Shape ``[N]``. False where the row is padding.
         num_classes: K.
         label_loss: ``(logits, labels) -> [N]``, supplied by the task.
-        id: Shape ``[N]``, int32: which example of its split each row is; None if nobody asks.
+        id: Shape ``[N]``, int32, the id of each row's example in its split; None if not needed.
     """
 
     labels: Int[Array, "N *positions"]
@@ -64,7 +56,7 @@ class Targets:
         return self.label_loss(logits, self.labels)
 
     def with_pseudo_labels(self, teacher_logits: Float[Array, "N *positions K"]) -> "Targets":
-        """The same targets with the teacher's prediction wherever the label is hidden.
+        """Replaces each hidden label by the teacher's prediction.
 
         Args:
             teacher_logits: Shape ``[N, ..., K]``.
@@ -79,6 +71,50 @@ class Targets:
             labels=jnp.where(shown, self.labels, predicted),
             labelled=jnp.ones_like(self.labelled),
         )
+
+
+@struct.dataclass
+class Batch:
+    """One batch, as the train and evaluation steps read it.
+
+    Attributes:
+        inputs: Model inputs by modality, each ``[N, ...]``, for the model that is trained or
+            evaluated.
+        teacher_inputs: Inputs of the teachers by modality, each ``[N, ...]``; where pairs are
+            broken, those of other examples. Empty if no teacher runs.
+        teacher_outputs: Outputs of a frozen teacher computed earlier (of several teachers, by
+            modality); None if the teacher runs in the step, or there is none.
+        targets: Labels, their visibility and the padding mask.
+    """
+
+    inputs: Mapping[str, Array]
+    teacher_inputs: Mapping[str, Array]
+    teacher_outputs: Any
+    targets: Targets
+
+
+def to_record(outputs: Any) -> dict[str, Any]:
+    """Returns the logits and features of `Outputs` as a dictionary, which data pipelines can stack.
+
+    Args:
+        outputs: `Outputs`, or those of several teachers by modality.
+
+    Returns:
+        ``{"logits", "features"}``, by modality if there are several; maps are left out.
+    """
+    if isinstance(outputs, Mapping):
+        return {modality: to_record(part) for modality, part in outputs.items()}
+    return {"logits": outputs.logits, "features": outputs.features}
+
+
+def from_record(record: Mapping[str, Any]) -> Outputs | dict[str, Outputs]:
+    """Makes `Outputs`, without maps, from a dictionary that `to_record` returned.
+
+    Stored features may come without logits, which are None then.
+    """
+    if "features" in record:
+        return Outputs(**{"logits": None, **record})
+    return {modality: Outputs(**part) for modality, part in record.items()}
 
 
 def at_least_float32(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -1,6 +1,8 @@
 """Eight virtual CPU devices, shapes checked at run time, and every transformation of a function."""
 
 import atexit
+import fcntl
+import json
 import os
 import shutil
 import tempfile
@@ -93,3 +95,33 @@ def without_type_checks() -> Iterator[None]:
 def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder for `av_digits`; each draw is prepared by the first test that asks."""
     return tmp_path_factory.mktemp("digits")
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict, int]:
+    """An uninterrupted toy run, its results, and how often it read the test split.
+
+    Made once for all workers of a test session.
+    """
+    from run_files import make_reference
+
+    shared = os.environ.get("PYTEST_XDIST_WORKER") is not None
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if shared else base
+    workdir = folder / "reference"
+    with (folder / "reference.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (workdir / "reads.json").is_file():
+            make_reference(workdir)
+    results, reads = (
+        json.loads((workdir / name).read_text()) for name in ("results.json", "reads.json")
+    )
+    return workdir, results, reads
+
+
+@pytest.fixture
+def two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps runs on two devices."""
+    from run_files import use_devices
+
+    use_devices(monkeypatch, 2)

@@ -33,7 +33,7 @@ def bands(
 
 
 def low_rank(size: int, cutoff: Fraction) -> int:
-    """How many complex frequencies but 0 the DFT's low band holds."""
+    """Number of complex frequencies but 0 in the DFT's low band."""
     frequencies = [abs(round(size * f)) for f in np.fft.fftfreq(size)]
     return sum(0 < Fraction(frequency, size // 2) <= cutoff for frequency in frequencies)
 
@@ -72,9 +72,9 @@ def haar_bands(x: np.ndarray, cutoff: Fraction) -> tuple[np.ndarray, np.ndarray]
 
 
 def standardize(x: np.ndarray, *, axes: Sequence[int] = (-1,)) -> np.ndarray:
-    centred = np.asarray(x, np.float64) - np.mean(x, axis=tuple(axes), keepdims=True)
-    norm = np.sqrt(np.sum(centred**2, axis=tuple(axes), keepdims=True))
-    return centred / np.maximum(norm, 1e-8)
+    centered = np.asarray(x, np.float64) - np.mean(x, axis=tuple(axes), keepdims=True)
+    norm = np.sqrt(np.sum(centered**2, axis=tuple(axes), keepdims=True))
+    return centered / np.maximum(norm, 1e-8)
 
 
 def signed_log(x: np.ndarray) -> np.ndarray:
@@ -114,13 +114,13 @@ def frequency_distances(
     normalize: str = "band",
     logs: tuple[bool, bool] = (False, True),
 ) -> dict[str, np.ndarray]:
-    """Low and high; ``logs`` says of which band the signed logs are compared."""
+    """Distances of the low and the high band; ``logs`` marks those compared as signed logs."""
 
     def scaled(x: np.ndarray) -> list[np.ndarray]:
-        given = {} if tuple(axes) == (-1,) else {"axes": axes}
+        keywords = {} if tuple(axes) == (-1,) else {"axes": axes}
         if normalize == "before":
-            return list(split(standardize(x, axes=axes), cutoff, **given))
-        parts = split(x, cutoff, **given)
+            return list(split(standardize(x, axes=axes), cutoff, **keywords))
+        parts = split(x, cutoff, **keywords)
         if normalize == "band":
             return [standardize(part, axes=axes) for part in parts]
         if normalize == "rms":
@@ -129,13 +129,15 @@ def frequency_distances(
             ]
         return list(parts)
 
-    found = {}
-    for name, is_log, one, other in zip(
+    distances = {}
+    for name, is_log, student_band, teacher_band in zip(
         ("low", "high"), logs, scaled(student), scaled(teacher), strict=True
     ):
-        pair = (signed_log(one), signed_log(other)) if is_log else (one, other)
-        found[name] = mean_squared_error(*pair)
-    return found
+        pair = (student_band, teacher_band)
+        if is_log:
+            pair = tuple(map(signed_log, pair))
+        distances[name] = mean_squared_error(*pair)
+    return distances
 
 
 def head(kernel: np.ndarray, bias: np.ndarray, band: np.ndarray) -> np.ndarray:

@@ -1,7 +1,9 @@
-"""The config file of the toy studies. Each process that loads it knows the toy data and backbone.
+"""The config file of the toy studies.
 
-none     no teacher
-broken   names a method that does not exist
+Presets:
+
+none     trains without a teacher
+broken   has a cutoff out of range
 die      ends the process that trains, as the system does to one that takes too much memory
 """
 
@@ -12,20 +14,13 @@ from pathlib import Path
 
 import ml_collections
 
-sys.path.insert(0, str(Path(__file__).parent))
-from toy import toy_config, toy_data, toy_net
-
-from fdcmkd_jax import data, models
+sys.path.insert(0, str(Path(__file__).parent))  # For `builders` and the names in the config.
+from builders import toy_config
 
 
 def dying_data(*, data_dir: Path, seed: int) -> None:
     del data_dir, seed
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-data.TABLE["toy"] = toy_data
-data.TABLE["dying"] = dying_data
-models.TABLE["toy_net"] = toy_net
 
 
 def get_config(presets: str = "") -> ml_collections.ConfigDict:
@@ -36,9 +31,9 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
             config.method = ml_collections.ConfigDict({"name": "none"})
             config.weights = ml_collections.ConfigDict({"task": 1.0})
         elif preset == "broken":
-            config.method.name = "fd_cmk"
+            config.method.cutoff = 1.5
         elif preset == "die":
-            config.data.name = "dying"
+            config.data.name = "toy_study:dying_data"
         else:
             raise ValueError(f"unknown preset {preset!r}; known: broken, die, none.")
     return config

@@ -36,7 +36,7 @@ class Pairs(Dataset):
 
 
 def read(data_dir: Path, seed: int) -> dict[str, Pairs]:
-    """The splits of one draw of AV-digits-20."""
+    """Reads the splits of one draw of AV-digits-20."""
     dataset = data.make("av_digits", data_dir=data_dir, seed=seed)
     return {name: Pairs(source) for name, source in dataset.splits.items()}
 
@@ -50,15 +50,15 @@ def train_loader(
     order: np.ndarray | None = None,
     pin_memory: bool = False,
 ) -> list[DataLoader]:
-    """One loader for each epoch, shuffled, without an epoch's last, smaller batch.
+    """Makes a shuffled loader for each epoch, without the last, smaller batch.
 
     Args:
         pairs: The training split.
         batch_size: N.
-        seed: Of the shuffles.
-        num_epochs: How many loaders.
+        seed: Seed of the shuffles.
+        num_epochs: Number of loaders.
         order: Example ids of all batches in turn, shape ``[steps, N]``, instead of shuffles.
-        pin_memory: Hand over batches in page-locked memory, for a GPU.
+        pin_memory: Put batches into page-locked memory, for a GPU.
     """
     per_epoch = len(pairs) // batch_size
     if order is None:
@@ -72,7 +72,7 @@ def train_loader(
 
 
 def eval_loader(pairs: Pairs, batch_size: int = 512) -> DataLoader:
-    """The split in order."""
+    """Makes a loader of the split in order."""
     return DataLoader(
         pairs, None, sampler=BatchSampler(SequentialSampler(pairs), batch_size, False)
     )

@@ -11,23 +11,22 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from benchmarks.pytorch_baseline import data, losses
-from benchmarks.pytorch_baseline.models import Model, initialize, resnet_tiny
+from benchmarks.pytorch_baseline import data
+from benchmarks.pytorch_baseline.distillation import DIRECTIONS, Alone, Distillation
+from benchmarks.pytorch_baseline.models import Model, resnet_tiny
 
-DIRECTIONS = {"audio->image": ("audio", "image"), "image->audio": ("image", "audio")}
 PRECISIONS = ("float32", "tf32", "bf16")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Optimiser, schedule and weights; the defaults are those of ``configs/av_digits.py``."""
+    """Optimizer, schedule and weights; the defaults are those of ``configs/av_digits.py``."""
 
     num_epochs: int = 100
     batch_size: int = 64
@@ -41,114 +40,40 @@ class Recipe:
     )
 
     def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch."""
+        """Returns the learning rate of an epoch."""
         decay = (1 - epoch / self.num_epochs) ** self.power
         return self.end_learning_rate + (self.learning_rate - self.end_learning_rate) * decay
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.SGD:
-        """One SGD over everything that is trained."""
+        """Makes one SGD optimizer of all trained parameters."""
         return torch.optim.SGD(
             parameters, lr=self.learning_rate, momentum=self.momentum, fused=True
         )
 
 
-class Alone(nn.Module):
-    """Models of several modalities, each trained by its own cross-entropy."""
-
-    def __init__(self, models: Mapping[str, Model]) -> None:
-        super().__init__()
-        self.models = nn.ModuleDict(models)
-
-    def forward(self, batch: data.Batch) -> Tensor:
-        """One loss a model, shape ``[M]``."""
-        return torch.stack(
-            [
-                functional.cross_entropy(model(batch[modality])[0], batch["label"])
-                for modality, model in self.models.items()
-            ]
-        )
-
-
-class Distillation(nn.Module):
-    """Both directions: two students and their heads, two frozen teachers.
-
-    Args:
-        teachers: By modality; frozen here.
-        students: By direction.
-        weights: One for each term; auxiliary heads are left out where none is named.
-        num_classes: K.
-    """
-
-    def __init__(
-        self,
-        teachers: Mapping[str, Model],
-        students: Mapping[str, Model],
-        weights: Mapping[str, float],
-        num_classes: int = 10,
-    ) -> None:
-        super().__init__()
-        self.students = nn.ModuleDict(students)
-        self.heads = nn.ModuleDict(
-            {
-                name: losses.Heads(
-                    student.net.num_features, num_classes, auxiliary="auxiliary" in weights
-                )
-                for name, student in students.items()
-            }
-        )
-        initialize(self.heads)
-        self.teachers = nn.ModuleDict(teachers).requires_grad_(False)
-        self.weights = weights
-
-    def train(self, mode: bool = True) -> "Distillation":
-        """Students as asked; teachers always stay in eval mode."""
-        super().train(mode)
-        self.teachers.eval()
-        return self
-
-    def terms(self, batch: data.Batch) -> dict[str, dict[str, Tensor]]:
-        """Each direction's terms, unweighted."""
-        result = {}
-        for name, (source, target) in DIRECTIONS.items():
-            with torch.no_grad():
-                _, teacher_features = self.teachers[source](batch[source])
-            logits, features = self.students[name](batch[target])
-            heads = cast(losses.Heads, self.heads[name])
-            result[name] = losses.terms(heads, logits, features, teacher_features, batch["label"])
-        return result
-
-    def forward(self, batch: data.Batch) -> Tensor:
-        """Each direction's weighted total, shape ``[2]``."""
-        totals = [
-            torch.stack([self.weights[name] * term for name, term in found.items()]).sum()
-            for found in self.terms(batch).values()
-        ]
-        return torch.stack(totals)
-
-
 @dataclass(frozen=True)
 class Hardware:
-    """Where and how exactly everything runs."""
+    """The device, the precision, and whether steps are compiled."""
 
     device: str = "cpu"
     precision: str = "float32"
     compiled: bool = False
 
     def prepare(self, module: nn.Module) -> nn.Module:
-        """The module on the device, in the channels-last layout, compiled if asked."""
+        """Moves a module to the device, in the channels-last layout."""
         torch.set_float32_matmul_precision("highest" if self.precision == "float32" else "high")
         torch.backends.cudnn.allow_tf32 = self.precision != "float32"
         torch.backends.cudnn.benchmark = True
         return module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def autocast(self) -> contextlib.AbstractContextManager:
-        """bfloat16 where asked."""
+        """Returns a context that computes in bfloat16, if that is the precision."""
         if self.precision == "bf16":
             return torch.autocast(self.device, torch.bfloat16)
         return contextlib.nullcontext()
 
     def move(self, batch: data.Batch) -> data.Batch:
-        """The batch on the device."""
+        """Moves a batch to the device."""
         if self.device == "cpu":
             return batch
         return {name: x.to(self.device, non_blocking=True) for name, x in batch.items()}
@@ -156,23 +81,23 @@ class Hardware:
     def step(
         self, module: nn.Module, optimizer: torch.optim.Optimizer
     ) -> Callable[[data.Batch], Tensor]:
-        """One optimisation step: batch in, the losses before it out."""
+        """Makes an optimization step, which returns the losses before its update."""
         forward = torch.compile(module) if self.compiled else module
 
         def step(batch: data.Batch) -> Tensor:
             optimizer.zero_grad(set_to_none=True)
             with self.autocast():
-                found = forward(self.move(batch))
-            found.sum().backward()
+                losses = forward(self.move(batch))
+            losses.sum().backward()
             optimizer.step()
-            return found.detach()
+            return losses.detach()
 
         return step
 
 
 @torch.no_grad()
 def accuracy(model: Model, modality: str, pairs: data.Pairs, hardware: Hardware) -> float:
-    """Top-1 accuracy over a split."""
+    """Computes the top-1 accuracy over a split."""
     model.eval()
     right = torch.zeros((), dtype=torch.int64, device=hardware.device)
     for batch in data.eval_loader(pairs):
@@ -194,15 +119,15 @@ def fit(
     order: np.ndarray | None,
     folder: Path,
 ) -> dict[str, dict[str, Any]]:
-    """Trains ``module``, whose forward gives one loss for each of ``readers``.
+    """Trains ``module``, whose forward pass returns one loss for each of ``readers``.
 
     Args:
         module: Called with a batch.
         readers: By name, each model to evaluate and the modality it reads.
         splits: Of the data set.
-        recipe: How to train.
-        hardware: Where.
-        seed: Of the shuffles.
+        recipe: Optimizer, schedule and weights.
+        hardware: The device and precision.
+        seed: Seed of the shuffles.
         order: See `data.train_loader`.
         folder: Every model's best state so far is saved here.
 
@@ -252,7 +177,7 @@ def fit(
 
 
 def main() -> None:
-    """One whole job: teachers, students, evaluation, ``results.json``."""
+    """Trains and evaluates teachers and students, and writes ``results.json``."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -305,8 +230,8 @@ def main() -> None:
     results["seconds"] = round(time.monotonic() - began, 1)
     (arguments.workdir / "results.json").write_text(json.dumps(results), encoding="utf-8")
     for kind in ("teachers", "students"):
-        for name, found in results[kind].items():
-            print(f"{kind[:-1]} {name}: {100 * found['test']:.1f} % on the test split", flush=True)
+        for name, entry in results[kind].items():
+            print(f"{kind[:-1]} {name}: {100 * entry['test']:.1f} % on the test split", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,33 @@
-"""Data sets by name. A new data set is one folder and one line here."""
+"""Data sets by name. A new data set is one folder and one line of each table here."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from fdcmkd_jax.data.av_digits import av_digits
+from fdcmkd_jax.data.av_digits.preprocessing import preprocessing as av_digits_preprocessing
 from fdcmkd_jax.data.base import Dataset, Example, Preprocessing, Source
-from fdcmkd_jax.tables import build
+from fdcmkd_jax.registry import ConfigError, build
 
 TABLE: Mapping[str, Callable[..., Dataset]] = {"av_digits": av_digits}
+"""The constructor of each data set."""
+
+PREPROCESSING: Mapping[str, Callable[[str, Mapping[str, Any]], Preprocessing]] = {
+    "av_digits": av_digits_preprocessing
+}
+"""The function that rebuilds the preprocessing of each data set, from modality and constants."""
 
 
 def names() -> tuple[str, ...]:
-    """The known data sets, sorted."""
+    """Returns the names of the known data sets, sorted."""
     return tuple(sorted(TABLE))
 
 
 def make(name: str, *, data_dir: Path, seed: int, **options: Any) -> Dataset:
-    """The data set listed under ``name``, prepared under ``data_dir`` on first use.
+    """Loads a data set, prepared under ``data_dir`` on first use.
 
     Args:
-        name: See `names`.
+        name: See `names`, or an import path ``package.module:function``.
         data_dir: Folder of the prepared records.
         seed: Seed of the run, for data sets that draw their split.
         **options: The data set's own keywords.
@@ -32,4 +39,34 @@ def make(name: str, *, data_dir: Path, seed: int, **options: Any) -> Dataset:
     return build("data set", TABLE, name, options, data_dir=data_dir, seed=seed)
 
 
-__all__ = ["TABLE", "Dataset", "Example", "Preprocessing", "Source", "make", "names"]
+def preprocessing(record: Mapping[str, Any]) -> Preprocessing:
+    """Rebuilds the preprocessing of a trained model, without reading any data.
+
+    Args:
+        record: ``{"data", "modality", "constants"}``, from the model's ``model.json``.
+
+    Raises:
+        ConfigError: If the data set is not in the table, or the constants are not its own. Import
+            paths are not followed: a file that was read must not choose code to run.
+    """
+    try:
+        rebuild = PREPROCESSING[record["data"]]
+        return rebuild(record["modality"], record["constants"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"cannot rebuild the preprocessing of {record.get('modality')!r} of data set "
+            f"{record.get('data')!r} ({type(error).__name__}: {error})."
+        ) from error
+
+
+__all__ = [
+    "PREPROCESSING",
+    "TABLE",
+    "Dataset",
+    "Example",
+    "Preprocessing",
+    "Source",
+    "make",
+    "names",
+    "preprocessing",
+]

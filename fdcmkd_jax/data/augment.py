@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from fdcmkd_jax.tables import build
+from fdcmkd_jax.registry import build
 
 Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -34,7 +34,7 @@ def shift(*, pixels: int) -> Augmentation:
 
 
 def mask_frames(*, max_frames: int) -> Augmentation:
-    """Sets up to ``max_frames`` neighbouring frames of ``[T, ...]`` to zero.
+    """Sets up to ``max_frames`` neighboring frames of ``[T, ...]`` to zero.
 
     Args:
         max_frames: Longest stretch, positive.
@@ -63,7 +63,7 @@ TABLE: Mapping[str, Callable[..., Augmentation]] = {"mask_frames": mask_frames, 
 
 
 def make(name: str, **options: Any) -> Augmentation:
-    """The augmentation listed under ``name``.
+    """Makes the augmentation listed under ``name``, or at an import path.
 
     Raises:
         ConfigError: If the name or an option is unknown, or a value is refused.

@@ -1,4 +1,4 @@
-"""What a data set is to the rest: splits with random access, and names."""
+"""The interface of a data set: splits with random access, and names."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -12,21 +12,21 @@ class Source(Protocol):
     """A split, read by position; the order is fixed."""
 
     def __len__(self) -> int:
-        """How many examples there are."""
+        """Returns the number of examples."""
         ...
 
     def __getitem__(self, index: int) -> Example:
-        """The example at ``index``, in ``[0, len)``."""
+        """Returns the example at ``index``, in ``[0, len)``."""
         ...
 
 
 class Preprocessing(NamedTuple):
-    """From raw values to what a model reads, for use outside training.
+    """Makes a model's input of raw values, for use outside training.
 
     Attributes:
         inputs: By name, the shape (without N) and dtype of each raw array.
         function: ``{name: [N, ...]} -> [N, ...]``, on JAX arrays.
-        constants: The numbers in it, as plain data, for the record.
+        constants: The numbers in it, as plain data; `data.preprocessing` rebuilds it from them.
     """
 
     inputs: Mapping[str, tuple[tuple[int, ...], str]]
@@ -41,7 +41,7 @@ class Dataset(NamedTuple):
         modalities: The keys of an example that a model can read.
         class_names: One name per class, in the order of the labels.
         splits: ``train``, ``val`` and ``test``.
-        preprocessing: By modality, what makes a model's input of raw values; may be left out.
+        preprocessing: By modality, the preprocessing that makes a model's input; may be left out.
     """
 
     modalities: tuple[str, ...]

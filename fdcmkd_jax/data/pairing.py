@@ -1,6 +1,6 @@
-"""Which examples a student sees, which of their labels, and whom its teacher sees instead.
+"""The examples a student sees, the labels it is shown, and the partners its teacher reads instead.
 
-The controls live here: they change what is paired, and leave methods and models alone.
+The controls are here: they change the pairs, and leave methods and models alone.
 """
 
 from typing import Literal
@@ -17,22 +17,23 @@ PAIRINGS = ("true", "shuffled", "mismatched", "relabelled")
 class View:
     """A training split as the student sees it.
 
-    Adds to each example ``labelled`` and, where pairs are broken, ``partner``: the modalities of
-    another example, which are what the teacher reads.
+    Adds to each example ``labelled`` and, where pairs are broken, ``partner``: the modalities
+    and the ``id`` of another example, which the teacher reads.
 
     Args:
         source: The split.
-        modalities: Which keys of an example are modalities.
-        pairing: ``"true"``; ``"shuffled"``: partners of the same class; ``"mismatched"``: any
-            partner; ``"relabelled"``: class c is taught by a fixed other class. What the teacher
-            reads is exchanged, so its logits go with its features: see `partners`.
-        labelled_per_class: Labels are shown for the first so many examples of a class, by ``id``;
-            0 shows all.
-        drop_unlabelled: Leave the others out instead of hiding their labels.
-        seed: Draws the partners.
+        modalities: The keys of an example that are modalities.
+        kind: ``"true"``: pairs as they are. ``"shuffled"``: partners of the same class.
+            ``"mismatched"``: any partner. ``"relabelled"``: class c is taught by a fixed other
+            class. The teacher's inputs are exchanged, so its logits go with its features: see
+            `partners`.
+        labelled_per_class: Number of examples of each class, the first by ``id``, whose labels are
+            shown; 0 shows all.
+        drop_unlabelled: Leave the other examples out instead of hiding their labels.
+        seed: Seed of the partners' draw.
 
     Raises:
-        ValueError: If the pairing is unknown or a class is too small.
+        ValueError: If the kind is unknown or a class is too small.
     """
 
     def __init__(
@@ -40,13 +41,13 @@ class View:
         source: Source,
         modalities: tuple[str, ...],
         *,
-        pairing: Pairing = "true",
+        kind: Pairing = "true",
         labelled_per_class: int = 0,
         drop_unlabelled: bool = False,
         seed: int = 0,
     ) -> None:
-        if pairing not in PAIRINGS:
-            raise ValueError(f"pairing must be one of {list(PAIRINGS)}, got {pairing!r}.")
+        if kind not in PAIRINGS:
+            raise ValueError(f"kind must be one of {list(PAIRINGS)}, got {kind!r}.")
         if labelled_per_class < 0:
             raise ValueError(f"labelled_per_class must not be negative, got {labelled_per_class}.")
         if drop_unlabelled and not labelled_per_class:
@@ -55,12 +56,12 @@ class View:
         self._rows = np.arange(len(source))
         self._labelled = np.ones(len(source), bool)
         self._partners: np.ndarray | None = None
-        if labelled_per_class or pairing != "true":
+        if labelled_per_class or kind != "true":
             labels, ids = _labels_and_ids(source)
             if labelled_per_class:
                 self._labelled = first_of_class(labels, ids, labelled_per_class)
-            if pairing != "true":
-                self._partners = partners(labels, pairing, seed)
+            if kind != "true":
+                self._partners = partners(labels, kind, seed)
         if drop_unlabelled:
             self._rows = np.flatnonzero(self._labelled)
 
@@ -72,14 +73,14 @@ class View:
         example = {**self._source[row], "labelled": self._labelled[row]}
         if self._partners is not None:
             partner = self._source[int(self._partners[row])]
-            example["partner"] = {name: partner[name] for name in self._modalities}
+            example["partner"] = {name: partner[name] for name in (*self._modalities, "id")}
         return example
 
 
 def first_of_class(
     labels: Int[np.ndarray, " N"], ids: Int[np.ndarray, " N"], count: int
 ) -> Bool[np.ndarray, " N"]:
-    """Whether an example is among the first ``count`` of its class, in the order of ``ids``.
+    """Marks the first ``count`` examples of each class, in the order of ``ids``.
 
     Raises:
         ValueError: If a class has fewer than ``count`` examples.
@@ -95,51 +96,52 @@ def first_of_class(
     return chosen
 
 
-def partners(labels: Int[np.ndarray, " N"], pairing: Pairing, seed: int) -> Int[np.ndarray, " N"]:
-    """Whom each example's teacher sees, fixed for the whole training.
+def partners(labels: Int[np.ndarray, " N"], kind: Pairing, seed: int) -> Int[np.ndarray, " N"]:
+    """Draws the partner whose inputs the teacher reads, fixed for the whole training.
 
     Args:
         labels: Shape ``[N]``.
-        pairing: ``"shuffled"``: a permutation within each class. ``"mismatched"``: a permutation
-            of all examples, so labels agree at chance. ``"relabelled"``: examples of class
+        kind: ``"shuffled"``: a permutation within each class. ``"mismatched"``: a permutation of
+            all examples, so labels agree at chance. ``"relabelled"``: an example of class
             ``perm(c)``, where perm moves every class.
 
             Logits are those of the partner and are not renamed: on every example of class c a good
             teacher predicts ``perm(c)``. A term that compares features, or classifies both models'
-            by the example's own label, finds classes as separable as before under other names. A
-            term that compares logits is told one wrong class, always the same, against the label;
-            and where a label is hidden, the pseudo-label is that class. For those methods the
-            control asks what a consistently wrong teacher costs; ``"shuffled"`` keeps its class.
-        seed: Of the draw.
+            features by the example's own label, finds classes as separable as before under other
+            names. A term that compares logits receives one wrong class, always the same, against
+            the label; and where a label is hidden, the pseudo-label is that class. For those
+            methods the control measures the cost of a consistently wrong teacher; ``"shuffled"``
+            keeps the class.
+        seed: Seed of the draw.
 
     Returns:
         Positions, shape ``[N]``.
 
     Raises:
-        ValueError: If ``"relabelled"`` is asked for fewer than two classes.
+        ValueError: If ``"relabelled"`` meets fewer than two classes.
     """
     random = np.random.default_rng([seed, 0x70616972])
-    if pairing == "mismatched":
+    if kind == "mismatched":
         return random.permutation(len(labels))
     classes = np.unique(labels)
-    taught_by = classes
-    if pairing == "relabelled":
+    teacher_classes = classes
+    if kind == "relabelled":
         if len(classes) < 2:
             raise ValueError("relabelled pairs need at least two classes.")
         # A random cycle through all classes leaves none in place.
         cycle = random.permutation(len(classes))
-        taught_by = np.empty_like(classes)
-        taught_by[cycle] = classes[np.roll(cycle, 1)]
+        teacher_classes = np.empty_like(classes)
+        teacher_classes[cycle] = classes[np.roll(cycle, 1)]
     result = np.empty(len(labels), np.int64)
-    for label, teacher in zip(classes, taught_by, strict=True):
-        rows, pool = np.flatnonzero(labels == label), np.flatnonzero(labels == teacher)
-        # Every teacher example serves before one serves twice.
+    for label, teacher_class in zip(classes, teacher_classes, strict=True):
+        rows, pool = np.flatnonzero(labels == label), np.flatnonzero(labels == teacher_class)
+        # Every example of the teacher serves before one serves twice.
         result[rows] = np.resize(random.permutation(pool), len(rows))
     return result
 
 
 def _labels_and_ids(source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """One pass over the split."""
+    """Reads labels and ids in one pass over the split."""
     examples = [source[row] for row in range(len(source))]
     return (
         np.array([example["label"] for example in examples]),

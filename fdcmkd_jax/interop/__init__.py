@@ -1,6 +1,6 @@
-"""Weights in from PyTorch, students out: state dicts, safetensors, StableHLO functions.
+"""Import of PyTorch weights and export of models: state dicts, safetensors, StableHLO functions.
 
-``python -m fdcmkd_jax.interop import|export|inspect``; the functions below serve in code.
+The command is ``fdcmkd-jax interop import|export|inspect``; the functions below serve in code.
 """
 
 from fdcmkd_jax.interop.catalog import identify

@@ -1,14 +1,14 @@
-"""PyTorch weights in, trained students out.
+"""Imports PyTorch weights, and exports trained models.
 
-    inspect FILE|DIR          what a weights file or a trained model's folder holds
-    import FILE --to=DIR      a ResNet's PyTorch weights as a teacher or a student's start
-    export DIR --to=FILE      a trained model as .pt, .safetensors or .stablehlo
+    inspect FILE|DIR          list the contents of a weights file or of a trained model's folder
+    import FILE --to=DIR      make a teacher, or a student's start, of a ResNet's PyTorch weights
+    export DIR --to=FILE      write a trained model as .pt, .safetensors or .stablehlo
 
-A state dict may be named as torchvision's ResNets are (conv1.weight, ..., fc.weight) or as in
+The keys of a state dict may be those of torchvision's ResNets (conv1.weight, ..., fc.weight) or of
 FD-CMKD's public code (net.conv1.weight, ..., classifier.weight). After an import
 
-    python train.py --config=... --config.teacher.checkpoints.image=DIR     uses it as the teacher,
-    python train.py --config=... --config.train.start_from.image=DIR        starts students from it.
+    fdcmkd-jax train --config=... --config.teacher.checkpoints.image=DIR    uses it as the teacher,
+    fdcmkd-jax train --config=... --config.train.start_from.image=DIR       starts students from it.
 """
 
 import argparse
@@ -18,98 +18,110 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from fdcmkd_jax import models, plan
-from fdcmkd_jax.checkpoint import Checkpoints, Description, load_weights
-from fdcmkd_jax.data import Preprocessing
+from fdcmkd_jax import data, models
 from fdcmkd_jax.interop import catalog, files, functions, names
-from fdcmkd_jax.log import read_json
-from fdcmkd_jax.tables import ConfigError
+from fdcmkd_jax.registry import ConfigError
+from fdcmkd_jax.training import state
+from fdcmkd_jax.training.checkpoint import Checkpoints, ModelDescription, load_variables
 
 FUNCTION = ".stablehlo"
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Reads the command line and does what it says."""
-    arguments = _parser().parse_args(argv)
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m fdcmkd_jax.interop") -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: The arguments after the command's name; those of this process by default.
+        prog: The command's name, in help and messages.
+
+    Returns:
+        The exit status.
+    """
+    flags = _parser(prog).parse_args(arguments)
     logging.set_verbosity(logging.WARNING)
     try:
-        arguments.action(arguments)
+        flags.action(flags)
     except ConfigError as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        sys.exit(2)
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 2
     except OSError as error:
-        print(f"cannot read or write {error.filename}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
+        print(f"{prog}: cannot read or write {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def inspect(arguments: argparse.Namespace) -> None:
-    """Prints what a file or folder holds."""
+    """Prints the contents of a file or folder."""
     path: Path = arguments.path
     if path.is_dir():
-        description, variables, step = _trained(path)
-        state = names.to_state_dict(variables, naming="torchvision", step=step)
+        description, variables, step = _load_trained(path, arguments.model)
+        state_dict = names.to_state_dict(variables, naming="torchvision", step=step)
         print(f"{description.model} for {description.modality or 'any modality'}, step {step}")
     else:
-        state = files.read(path, entry=arguments.entry)
-        naming = names.guess_naming(state)
-        found = catalog.identify(state, naming=naming)
-        channels, num_classes = catalog.sizes(state, naming=naming)
+        state_dict = files.read(path, entry=arguments.entry)
+        naming = names.guess_naming(state_dict)
+        options = catalog.identify(state_dict, naming=naming)
+        channels, num_classes = catalog.sizes(state_dict, naming=naming)
         print(f"{naming} names, {channels} input channels, {num_classes} classes")
-        print(f"fits the model {dict(found)}" if found else "fits no known model whole")
-    for key, value in state.items():
+        print(f"fits the model {dict(options)}" if options else "fits no known model")
+    for key, value in state_dict.items():
         print(f"  {key:44} {value.dtype!s:8} {list(value.shape)}")
-    count = sum(value.size for key, value in state.items() if names.is_parameter(key))
+    count = sum(value.size for key, value in state_dict.items() if names.is_parameter(key))
     print(f"{count:,} parameters")
 
 
 def import_weights(arguments: argparse.Namespace) -> None:
-    """Makes a model's folder of a weights file."""
+    """Makes a model's folder from a weights file."""
     target: Path = arguments.to
     if (target / "checkpoints").exists():
         raise ConfigError(f"{target} holds a model already; choose another --to, or delete it.")
-    state = files.read(arguments.path, entry=arguments.entry)
-    naming = arguments.naming or names.guess_naming(state)
-    options = _options(arguments) or catalog.identify(state, naming=naming)
+    state_dict = files.read(arguments.path, entry=arguments.entry)
+    naming = arguments.naming or names.guess_naming(state_dict)
+    options = _options(arguments) or catalog.identify(state_dict, naming=naming)
     if options is None:
         raise ConfigError(
-            "the weights fit no known model whole; say which by --model (and --depth), and every "
-            "difference will be listed."
+            "the weights fit no known model; name one by --model (and --depth) to list every "
+            "difference."
         )
-    channels, num_classes = catalog.sizes(state, naming=naming)
+    channels, num_classes = catalog.sizes(state_dict, naming=naming)
     channels = arguments.channels or channels
     num_classes = arguments.num_classes or num_classes
     model = models.make(**options, num_classes=num_classes)
     if arguments.partial:
         start = catalog.initial_variables(model, channels, seed=arguments.seed)
-        differences = names.compare(state, start, naming=naming)
-        variables = names.merge(state, start, naming=naming)
+        differences = names.compare(state_dict, start, naming=naming)
+        variables = names.merge(state_dict, start, naming=naming)
         if differences:
-            print(f"drawn anew or left out:\n{differences}")
+            print(f"newly drawn or left out:\n{differences}")
     else:
         like = catalog.abstract_variables(model, channels)
-        variables = names.from_state_dict(state, like, naming=naming)
+        variables = names.from_state_dict(state_dict, like, naming=naming)
     variables = jax.tree.map(lambda x: np.asarray(x, np.float32), variables)
     with Checkpoints(target / "checkpoints") as checkpoints:
-        checkpoints.save_weights(names.batches_seen(state), variables)
-    Description(arguments.modality, options, num_classes, (None, None, channels)).write(target)
+        checkpoints.save_variables(names.batches_seen(state_dict), variables)
+    description = ModelDescription(arguments.modality, options, num_classes, (None, None, channels))
+    description.write(target)
     print(f"{dict(options)}, {num_classes} classes, {channels} input channels: {target}")
 
 
 def export_model(arguments: argparse.Namespace) -> None:
-    """Writes a trained model in a form that others read; a method's heads stay behind."""
+    """Writes a trained model in a portable format, without the heads of its method."""
     target: Path = arguments.to
     if target.exists():
         raise ConfigError(f"{target} exists; choose another --to, or delete it.")
-    description, variables, step = _trained(arguments.path)
+    description, variables, step = _load_trained(arguments.path, arguments.model)
     if target.suffix != FUNCTION:
-        state = names.to_state_dict(variables, naming=arguments.naming or "torchvision", step=step)
-        files.write(target, state)
-        print(f"{len(state)} tensors: {target}")
+        state_dict = names.to_state_dict(
+            variables, naming=arguments.naming or "torchvision", step=step
+        )
+        files.write(target, state_dict)
+        print(f"{len(state_dict)} tensors: {target}")
         return
-    preprocessing = _preprocessing(arguments.path, description, arguments.input_shape)
+    preprocessing = _preprocessing(description, arguments.input_shape)
     model = models.make(**description.model, num_classes=description.num_classes)
     exported = functions.export_function(model, variables, preprocessing)
     record = {
@@ -127,82 +139,117 @@ def export_model(arguments: argparse.Namespace) -> None:
     print(f"function of {', '.join(preprocessing.inputs)}: {target}")
 
 
-def _trained(folder: Path) -> tuple[Description, Any, int]:
-    """What a model's folder holds: description, weights, step."""
-    description = Description.read(folder)
+def _load_trained(folder: Path, model_path: str = "") -> tuple[ModelDescription, Any, int]:
+    """Loads a model's folder: its metadata, variables and step.
+
+    Args:
+        folder: The model's folder.
+        model_path: The import path of the model's constructor, if the user passed one.
+
+    Raises:
+        ConfigError: If the folder holds no model, or one whose constructor lies outside the package
+            and is not the one that the user passed: a file that was read must not choose code to
+            run.
+    """
+    description = ModelDescription.read(folder)
+    name = str(description.model.get("name"))
+    if ":" in name and name != model_path:
+        raise ConfigError(
+            f"{folder} holds a model of {name}, outside this package; pass --model={name} to "
+            "import and run that code."
+        )
     model = models.make(**description.model, num_classes=description.num_classes)
-    like = catalog.abstract_variables(model, description.input_shape[-1] or 1)
-    variables, step = load_weights(folder, like)
+    size = [length or 32 for length in description.input_shape[:-1]]
+    example = jnp.zeros((1, *size, description.input_shape[-1] or 1))
+    variables, step = load_variables(folder, state.abstract_variables(model, example))
     return description, variables, step
 
 
 def _preprocessing(
-    folder: Path, description: Description, input_shape: Sequence[int] | None
-) -> Preprocessing:
-    """The run's own preprocessing; none for weights that came from elsewhere."""
-    run = folder.absolute().parents[1]
-    if (run / "config.json").is_file():
-        settings = read_json(run / "config.json")
-        known = plan.build(settings, run).dataset.preprocessing
-        if description.modality in known:
-            return known[description.modality]
+    description: ModelDescription, input_shape: Sequence[int] | None
+) -> data.Preprocessing:
+    """Rebuilds the model's preprocessing; none where an input shape is passed instead."""
+    if description.preprocessing is not None and not input_shape:
+        return data.preprocessing(description.preprocessing)
     shape = tuple(input_shape or description.input_shape)
     if not all(shape):
         raise ConfigError("these weights came without an input size; give --input-shape=H,W,C.")
     name = description.modality or "input"
-    whole = tuple(int(size or 0) for size in shape)
-    return Preprocessing({name: (whole, "float32")}, lambda raw: raw[name], {})
+    sizes = tuple(int(size or 0) for size in shape)
+    return data.Preprocessing({name: (sizes, "float32")}, lambda raw: raw[name], {})
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any] | None:
-    """The model's config section from the flags; None if they name none."""
+    """Returns the model's config section from the flags; None if they name none."""
     if not arguments.model:
         return None
     return {"name": arguments.model} | ({"depth": arguments.depth} if arguments.depth else {})
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m fdcmkd_jax.interop",
+        prog=prog,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 
-    look = actions.add_parser("inspect", help="what a weights file or a model's folder holds")
-    look.add_argument("path", type=Path, metavar="FILE|DIR")
-    look.set_defaults(action=inspect)
+    inspect_parser = actions.add_parser(
+        "inspect", help="list the contents of a weights file or a model's folder"
+    )
+    inspect_parser.add_argument("path", type=Path, metavar="FILE|DIR")
+    inspect_parser.set_defaults(action=inspect)
 
-    take = actions.add_parser("import", help="PyTorch weights as a teacher or a student's start")
-    take.add_argument("path", type=Path, metavar="FILE", help=".pt, .pth or .safetensors")
-    take.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to make")
-    take.add_argument("--model", help="backbone, resnet or resnet_tiny; by default guessed")
-    take.add_argument("--depth", type=int, help="of a resnet: 18, 34 or 50")
-    take.add_argument("--modality", default="", help="what it reads, for the record")
-    take.add_argument("--partial", action="store_true", help="draw what is missing or misshapen")
-    take.add_argument("--seed", type=int, default=0, help="of what --partial draws")
-    take.add_argument("--num-classes", type=int, help="another K than the file's; with --partial")
-    take.add_argument("--channels", type=int, help="other input channels; with --partial")
-    take.set_defaults(action=import_weights)
+    import_parser = actions.add_parser(
+        "import", help="make a teacher, or a student's start, of PyTorch weights"
+    )
+    import_parser.add_argument("path", type=Path, metavar="FILE", help=".pt, .pth or .safetensors")
+    import_parser.add_argument(
+        "--to", type=Path, required=True, metavar="DIR", help="folder to make"
+    )
+    import_parser.add_argument(
+        "--model", help="backbone, resnet or resnet_tiny; identified by default"
+    )
+    import_parser.add_argument("--depth", type=int, help="of a resnet: 18, 34 or 50")
+    import_parser.add_argument("--modality", default="", help="modality it reads, for the record")
+    import_parser.add_argument(
+        "--partial", action="store_true", help="draw missing or misshapen parameters"
+    )
+    import_parser.add_argument("--seed", type=int, default=0, help="seed of --partial")
+    import_parser.add_argument(
+        "--num-classes", type=int, help="number of classes, if not the file's; with --partial"
+    )
+    import_parser.add_argument(
+        "--channels", type=int, help="input channels, if not the file's; with --partial"
+    )
+    import_parser.set_defaults(action=import_weights)
 
-    give = actions.add_parser("export", help="a trained model for PyTorch or anyone else")
-    give.add_argument("path", type=Path, metavar="DIR", help="runs/demo/students/audio-to-image")
-    give.add_argument(
+    export_parser = actions.add_parser(
+        "export", help="write a trained model for PyTorch or other runtimes"
+    )
+    export_parser.add_argument(
+        "path", type=Path, metavar="DIR", help="runs/demo/students/audio-to-image"
+    )
+    export_parser.add_argument(
         "--to", type=Path, required=True, metavar="FILE", help=".pt, .safetensors or .stablehlo"
     )
-    give.add_argument(
+    export_parser.add_argument(
         "--input-shape",
         type=lambda text: tuple(int(number) for number in text.split(",")),
-        help="H,W,C for .stablehlo of weights that were imported",
+        help="H,W,C: export to .stablehlo without preprocessing, for this input",
     )
-    give.set_defaults(action=export_model)
+    export_parser.set_defaults(action=export_model)
 
-    for each in (look, take):
-        each.add_argument("--entry", default="", help="which entry of a .pt file of several")
-    for each in (take, give):
-        each.add_argument("--naming", choices=names.NAMINGS, help="how the tensors are named")
+    for subparser in (inspect_parser, import_parser):
+        subparser.add_argument("--entry", default="", help="key of the state dict in a .pt file")
+    for subparser in (import_parser, export_parser):
+        subparser.add_argument("--naming", choices=names.NAMINGS, help="naming of the tensors")
+    for subparser in (inspect_parser, export_parser):
+        subparser.add_argument(
+            "--model", default="", help="import path of the constructor of a model of your own"
+        )
     return parser
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

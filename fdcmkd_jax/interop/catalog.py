@@ -1,4 +1,4 @@
-"""Which backbone a state dict is of."""
+"""Identification of the backbone that a state dict belongs to."""
 
 import functools
 from collections.abc import Mapping
@@ -10,9 +10,10 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array
 
-from fdcmkd_jax import models, state
+from fdcmkd_jax import models
 from fdcmkd_jax.interop.names import Naming, compare
-from fdcmkd_jax.tables import ConfigError
+from fdcmkd_jax.registry import ConfigError
+from fdcmkd_jax.training import state
 
 KNOWN: tuple[Mapping[str, Any], ...] = (
     {"name": "resnet_tiny"},
@@ -22,7 +23,7 @@ KNOWN: tuple[Mapping[str, Any], ...] = (
 
 
 def sizes(state: Mapping[str, np.ndarray], *, naming: Naming) -> tuple[int, int]:
-    """The input's channels and the number of classes.
+    """Reads the number of input channels and of classes off a state dict.
 
     Raises:
         ConfigError: If the first convolution or the last layer is missing.
@@ -38,17 +39,17 @@ def sizes(state: Mapping[str, np.ndarray], *, naming: Naming) -> tuple[int, int]
 
 
 def example(channels: int) -> Array:
-    """An input for any of them: convolutions' shapes do not depend on H and W."""
+    """Returns an input for any backbone: shapes of parameters do not depend on H and W."""
     return jnp.zeros((1, 32, 32, channels))
 
 
 def abstract_variables(model: nn.Module, channels: int) -> dict[str, Any]:
-    """The shapes of a model's parameters and statistics, without drawing them."""
+    """Returns the shapes of a model's parameters and statistics."""
     return state.abstract_variables(model, example(channels))
 
 
 def initial_variables(model: nn.Module, channels: int, *, seed: int) -> dict[str, Any]:
-    """A model's parameters and statistics as they are drawn."""
+    """Draws a model's parameters and statistics."""
     # Compiled: layer by layer it takes several times as long.
     init = jax.jit(functools.partial(model.init, train=False))
     variables = init(jax.random.key(seed), example(channels))
@@ -56,7 +57,7 @@ def initial_variables(model: nn.Module, channels: int, *, seed: int) -> dict[str
 
 
 def identify(state: Mapping[str, np.ndarray], *, naming: Naming) -> Mapping[str, Any] | None:
-    """The config section of the backbone that a state dict fits to the last key; None if none."""
+    """Returns the config section of the backbone whose keys and shapes match; None if none does."""
     channels, num_classes = sizes(state, naming=naming)
     for options in KNOWN:
         like = abstract_variables(models.make(**options, num_classes=num_classes), channels)

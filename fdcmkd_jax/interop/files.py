@@ -9,26 +9,26 @@ from typing import Any
 import numpy as np
 
 from fdcmkd_jax.interop.names import StateDict
-from fdcmkd_jax.tables import ConfigError, unknown
+from fdcmkd_jax.registry import ConfigError, unknown
 
 PYTORCH = (".pt", ".pth")
 SAFETENSORS = ".safetensors"
 
 
 def read(path: Path, *, entry: str = "") -> StateDict:
-    """A file's arrays by key.
+    """Reads a file's arrays by key.
 
     Args:
-        path: ``.pt`` or ``.pth`` (loaded with ``weights_only=True``: a file that holds anything but
-            tensors and plain containers is refused and runs nothing), or ``.safetensors``.
-        entry: Where a ``.pt`` file holds several state dicts, which one.
+        path: ``.pt`` or ``.pth`` (loaded with ``weights_only=True``, which refuses a file with
+            anything but tensors and plain containers, and runs no code), or ``.safetensors``.
+        entry: The key of the state dict in a ``.pt`` file that holds several.
 
     Returns:
-        Arrays by key, the file's bits. A prefix ``module.`` on every key (DataParallel's) is cut.
+        Arrays by key, bit for bit. A prefix ``module.`` on every key (DataParallel's) is removed.
 
     Raises:
         ConfigError: If the file is missing, of another kind, damaged or unsafe, or holds no state
-            dict; if a package is missing that reads it.
+            dict, or if the package that reads it is missing.
     """
     if not path.is_file():
         raise ConfigError(f"there is no file {path}.")
@@ -44,10 +44,10 @@ def read(path: Path, *, entry: str = "") -> StateDict:
 
 
 def write(path: Path, state: Mapping[str, np.ndarray]) -> None:
-    """Writes a state dict by the ending of ``path``; the values are the same bits.
+    """Writes a state dict, bit for bit, in the format of the suffix of ``path``.
 
     Raises:
-        ConfigError: If the ending is another than `read`'s, or a package is missing.
+        ConfigError: If the suffix is not one that `read` accepts, or a package is missing.
     """
     if path.suffix not in (*PYTORCH, SAFETENSORS):
         raise ConfigError(f"{path} must end in {', '.join((*PYTORCH, SAFETENSORS))}.")
@@ -63,7 +63,7 @@ def _read_pytorch(path: Path, entry: str) -> StateDict:
     torch = _torch()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # What is wrong with a file is said below.
+            warnings.simplefilter("ignore")  # The error below names the problem.
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
@@ -87,7 +87,7 @@ def _read_pytorch(path: Path, entry: str) -> StateDict:
 
 
 def _array(tensor: Any) -> np.ndarray:
-    """The tensor's values; bfloat16, which NumPy lacks, becomes float32."""
+    """Returns the tensor's values; bfloat16, which NumPy lacks, becomes float32."""
     detached = tensor.detach()
     if str(detached.dtype) == "torch.bfloat16":
         detached = detached.float()

@@ -1,4 +1,4 @@
-"""A trained student as one portable function: preprocessing and network as StableHLO."""
+"""Export of a trained model as one portable function: preprocessing and network in StableHLO."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,20 +10,20 @@ from flax import linen as nn
 from jax import export
 
 from fdcmkd_jax.data import Preprocessing
-from fdcmkd_jax.log import write_json
-from fdcmkd_jax.tables import ConfigError
+from fdcmkd_jax.registry import ConfigError
+from fdcmkd_jax.training.log import write_json
 from fdcmkd_jax.types import Params
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def export_function(model: nn.Module, variables: Params, preprocessing: Preprocessing) -> Any:
-    """The function ``{name: raw [N, ...]} -> {"logits", "probabilities": [N, K], "features"}``.
+    """Exports ``{name: raw [N, ...]} -> {"logits", "probabilities": [N, K], "features"}``.
 
     Args:
         model: The backbone, built without an axis name.
         variables: ``{"params", "batch_stats"}``; they become constants of the function.
-        preprocessing: What stands before it.
+        preprocessing: The function from raw values to the model's input.
 
     Returns:
         A ``jax.export.Exported`` for any N, on CPU, GPU and TPU.
@@ -46,19 +46,19 @@ def export_function(model: nn.Module, variables: Params, preprocessing: Preproce
 
 
 def write_function(path: Path, exported: Any, record: Mapping[str, Any]) -> None:
-    """Writes the function and, beside it as ``.json``, what it takes, returns and was made of."""
+    """Writes the function, and beside it a ``.json`` of its inputs, outputs and origin."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(exported.serialize())
     write_json(path.with_suffix(".json"), dict(record))
 
 
 def read_function(path: Path) -> Any:
-    """The function in a file of `write_function`; its ``call`` runs it.
+    """Reads a function that `write_function` wrote; its ``call`` runs it.
 
     Raises:
         ConfigError: If the file is missing or holds something else.
 
-    Example:
+    Examples:
         >>> function = read_function(Path("student.stablehlo"))  # doctest: +SKIP
         >>> function.call({"image": images})["probabilities"]  # doctest: +SKIP
     """
@@ -66,5 +66,5 @@ def read_function(path: Path) -> Any:
         raise ConfigError(f"there is no file {path}.")
     try:
         return export.deserialize(bytearray(path.read_bytes()))
-    except Exception as error:  # The decoder raises whatever a damaged file leads it to.
+    except Exception as error:  # The decoder may raise anything on a damaged file.
         raise ConfigError(f"{path} holds no exported function ({error}).") from error

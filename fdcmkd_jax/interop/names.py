@@ -1,4 +1,4 @@
-"""Parameter trees as PyTorch state dicts, and back: names and layouts, nothing else.
+"""Conversion of parameter trees to PyTorch state dicts and back: names and layouts only.
 
 Two namings are known: ``torchvision`` (``conv1.weight``, ``layer1.0.bn2.running_var``,
 ``fc.bias``) and ``reproduction``, that of FD-CMKD's public code, which puts the backbone below
@@ -13,7 +13,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from fdcmkd_jax.tables import ConfigError
+from fdcmkd_jax.registry import ConfigError
 from fdcmkd_jax.types import Params
 
 Naming = Literal["torchvision", "reproduction"]
@@ -29,12 +29,12 @@ _COLLECTIONS = {
 
 @dataclass(frozen=True)
 class Mismatch:
-    """How a state dict differs from what a model expects.
+    """Differences between a state dict and the keys and shapes a model expects.
 
     Attributes:
-        missing: Keys the model needs and the state dict lacks.
-        unexpected: Keys the model has no place for.
-        misshapen: By key, the shape found and the shape expected, both in PyTorch's layout.
+        missing: Keys that the model needs and the state dict lacks.
+        unexpected: Keys that the model does not have.
+        misshapen: By key, the shape in the state dict and the expected one, in PyTorch's layout.
     """
 
     missing: tuple[str, ...]
@@ -48,27 +48,27 @@ class Mismatch:
         lines = [f"missing: {key}" for key in self.missing]
         lines += [f"unexpected: {key}" for key in self.unexpected]
         lines += [
-            f"misshapen: {key} is {list(found)}, expected {list(expected)}"
-            for key, (found, expected) in self.misshapen.items()
+            f"misshapen: {key} is {list(shape)}, expected {list(expected)}"
+            for key, (shape, expected) in self.misshapen.items()
         ]
         return "\n".join(lines)
 
 
 class MismatchError(ConfigError):
-    """A state dict that does not fit the model, with the whole list of differences."""
+    """The error for a state dict that does not fit the model, with all differences."""
 
 
 def guess_naming(keys: Iterable[str]) -> Naming:
-    """The naming that a state dict's keys follow."""
+    """Returns the naming that the keys of a state dict follow."""
     return "reproduction" if any(key.startswith("net.") for key in keys) else "torchvision"
 
 
 def to_state_dict(variables: Params, *, naming: Naming, step: int = 0) -> StateDict:
-    """A ResNet's variables as a PyTorch state dict.
+    """Converts a ResNet's variables to a PyTorch state dict.
 
     Args:
         variables: ``{"params", "batch_stats"}`` of a model of `fdcmkd_jax.models`.
-        naming: How to name them.
+        naming: The naming of the keys.
         step: Number of batches seen, for BatchNorm's ``num_batches_tracked``.
 
     Returns:
@@ -76,7 +76,7 @@ def to_state_dict(variables: Params, *, naming: Naming, step: int = 0) -> StateD
         layers ``[out, in]``.
 
     Raises:
-        ConfigError: If a layer is not one of a ResNet's.
+        ConfigError: If a layer is not part of a ResNet.
     """
     result: StateDict = {}
     for path, leaf in _leaves(variables):
@@ -88,12 +88,12 @@ def to_state_dict(variables: Params, *, naming: Naming, step: int = 0) -> StateD
 
 
 def from_state_dict(state: Mapping[str, np.ndarray], like: Params, *, naming: Naming) -> Params:
-    """A PyTorch state dict as a ResNet's variables, at least float32; the values are the same.
+    """Converts a PyTorch state dict to a ResNet's variables, at least float32, with equal values.
 
     Args:
         state: Arrays by key.
-        like: Variables of the model expected, as arrays or abstract arrays.
-        naming: How the keys are named.
+        like: Variables of the expected model, as arrays or abstract arrays.
+        naming: The naming of the keys.
 
     Returns:
         Host arrays in the structure of ``like``.
@@ -101,19 +101,19 @@ def from_state_dict(state: Mapping[str, np.ndarray], like: Params, *, naming: Na
     Raises:
         MismatchError: If keys or shapes differ, naming each one.
     """
-    found = compare(state, like, naming=naming)
-    if found:
-        raise MismatchError(f"the weights do not fit the model:\n{found}")
+    mismatch = compare(state, like, naming=naming)
+    if mismatch:
+        raise MismatchError(f"the weights do not fit the model:\n{mismatch}")
     return merge(state, like, naming=naming)
 
 
 def merge(state: Mapping[str, np.ndarray], start: Params, *, naming: Naming) -> Params:
-    """Like `from_state_dict`, but what is missing or misshapen keeps its value in ``start``.
+    """Converts like `from_state_dict`; missing or misshapen arrays keep their values in ``start``.
 
     Args:
-        state: Arrays by key; what the model has no place for is ignored.
+        state: Arrays by key; unexpected ones are ignored.
         start: Variables of the model.
-        naming: How the keys are named.
+        naming: The naming of the keys.
     """
     expected = _shapes(start, naming)
 
@@ -127,44 +127,44 @@ def merge(state: Mapping[str, np.ndarray], start: Params, *, naming: Naming) -> 
 
 
 def compare(state: Mapping[str, np.ndarray], like: Params, *, naming: Naming) -> Mismatch:
-    """Every difference in keys and shapes; BatchNorm's batch counters may be there or not."""
+    """Lists the differences in keys and shapes; BatchNorm's batch counters are optional."""
     expected = _shapes(like, naming)
-    found = {key: value.shape for key, value in state.items() if not key.endswith(COUNTER)}
+    shapes = {key: value.shape for key, value in state.items() if not key.endswith(COUNTER)}
     return Mismatch(
-        missing=tuple(key for key in expected if key not in found),
-        unexpected=tuple(key for key in found if key not in expected),
+        missing=tuple(key for key in expected if key not in shapes),
+        unexpected=tuple(key for key in shapes if key not in expected),
         misshapen={
-            key: (found[key], expected[key])
+            key: (shapes[key], expected[key])
             for key in expected
-            if key in found and found[key] != expected[key]
+            if key in shapes and shapes[key] != expected[key]
         },
     )
 
 
 def batches_seen(state: Mapping[str, np.ndarray]) -> int:
-    """The largest of BatchNorm's batch counters; 0 if there is none."""
+    """Returns the largest of BatchNorm's batch counters; 0 if there is none."""
     counters = [int(value) for key, value in state.items() if key.endswith(COUNTER)]
     return max(counters, default=0)
 
 
 def is_parameter(key: str) -> bool:
-    """Whether a state dict's entry is trained, not a running statistic."""
+    """Returns whether a state dict's entry is trained, not a running statistic."""
     return not key.endswith((COUNTER, "running_mean", "running_var"))
 
 
 def _leaves(variables: Params) -> list[tuple[tuple[str, ...], Any]]:
-    """(path, leaf) pairs; a path is ``("params", "layer1_0", "bn1", "scale")``."""
+    """Returns (path, leaf) pairs; a path is ``("params", "layer1_0", "bn1", "scale")``."""
     leaves = jax.tree_util.tree_leaves_with_path(dict(variables))
     return [(tuple(part.key for part in path), leaf) for path, leaf in leaves]
 
 
 def _shapes(variables: Params, naming: Naming) -> dict[str, tuple[int, ...]]:
-    """What PyTorch would hold under each key."""
+    """Returns the shape of each key in PyTorch."""
     return {_key(path, naming): _torch_shape(leaf.shape) for path, leaf in _leaves(variables)}
 
 
 def _key(path: tuple[str, ...], naming: Naming) -> str:
-    """``("params", "layer1_0", "downsample_bn", "scale")`` as ``layer1.0.downsample.1.weight``."""
+    """Maps ``("params", "layer1_0", "bn1", "scale")`` to ``layer1.0.bn1.weight``."""
     collection, *modules, name = path
     last = name if name == COUNTER else _COLLECTIONS.get(collection, {}).get(name)
     parts = [_module(module) for module in modules]
@@ -176,7 +176,7 @@ def _key(path: tuple[str, ...], naming: Naming) -> str:
 
 
 def _module(name: str) -> str | None:
-    """One module's name in PyTorch; None if it is not part of a ResNet."""
+    """Returns a module's name in PyTorch; None if it is not part of a ResNet."""
     if re.fullmatch(r"layer\d+_\d+", name):
         return name.replace("_", ".")
     if re.fullmatch(r"fc|(conv|bn)\d", name):

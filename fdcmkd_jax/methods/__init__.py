@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fdcmkd_jax.methods.afd import afd
-from fdcmkd_jax.methods.base import Method
+from fdcmkd_jax.methods.base import Method, Needs, stateless
 from fdcmkd_jax.methods.c2kd import c2kd
 from fdcmkd_jax.methods.contrastive import contrastive
 from fdcmkd_jax.methods.crd import crd
@@ -13,10 +13,10 @@ from fdcmkd_jax.methods.displacement import displacement
 from fdcmkd_jax.methods.dist import dist
 from fdcmkd_jax.methods.dkd import dkd
 from fdcmkd_jax.methods.fd_cmkd import fd_cmkd
-from fdcmkd_jax.methods.feat import feat
 from fdcmkd_jax.methods.figkd import figkd
+from fdcmkd_jax.methods.fitnet import fitnet
 from fdcmkd_jax.methods.join import join
-from fdcmkd_jax.methods.logit import logit
+from fdcmkd_jax.methods.kd import kd
 from fdcmkd_jax.methods.mgdfr import mgdfr
 from fdcmkd_jax.methods.mlld import mlld
 from fdcmkd_jax.methods.mse import mse
@@ -26,8 +26,8 @@ from fdcmkd_jax.methods.none import none
 from fdcmkd_jax.methods.ofa import ofa
 from fdcmkd_jax.methods.pkd import pkd
 from fdcmkd_jax.methods.rkd import rkd
-from fdcmkd_jax.methods.similarity import similarity
-from fdcmkd_jax.tables import build_once
+from fdcmkd_jax.methods.sp import sp
+from fdcmkd_jax.registry import build_once
 
 TABLE: Mapping[str, Callable[..., Method]] = {
     "afd": afd,
@@ -39,10 +39,10 @@ TABLE: Mapping[str, Callable[..., Method]] = {
     "dist": dist,
     "dkd": dkd,
     "fd_cmkd": fd_cmkd,
-    "feat": feat,
+    "fitnet": fitnet,
     "figkd": figkd,
     "join": join,
-    "logit": logit,
+    "kd": kd,
     "mgdfr": mgdfr,
     "mlld": mlld,
     "mse": mse,
@@ -52,28 +52,28 @@ TABLE: Mapping[str, Callable[..., Method]] = {
     "ofa": ofa,
     "pkd": pkd,
     "rkd": rkd,
-    "similarity": similarity,
+    "sp": sp,
 }
 
 
 def names() -> tuple[str, ...]:
-    """The known methods, sorted."""
+    """Returns the names of the methods, sorted."""
     return tuple(sorted(TABLE))
 
 
 def make(name: str, *, axis_name: str | None = None, **options: Any) -> Method:
-    """The method listed under ``name``.
+    """Builds the method ``name``.
 
     Args:
-        name: See `names`.
+        name: See `names`; or an import path ``package.module:attribute``.
         axis_name: The mapped axis over whose devices a batch lies; None if it lies on one. Passed
             to the methods that relate the examples of a batch to one another.
-        **options: The method's own keywords.
+        **options: Keywords of the method; methods it is made of are `Method` objects.
 
     Raises:
         ConfigError: If the name or an option is unknown, or a value is refused.
 
-    Example:
+    Examples:
         >>> make("fd_cmkd", cutoff=0.25).names
         ('low', 'high', 'align', 'auxiliary')
     """
@@ -83,6 +83,7 @@ def make(name: str, *, axis_name: str | None = None, **options: Any) -> Method:
 __all__ = [
     "TABLE",
     "Method",
+    "Needs",
     "afd",
     "c2kd",
     "contrastive",
@@ -92,10 +93,10 @@ __all__ = [
     "dist",
     "dkd",
     "fd_cmkd",
-    "feat",
     "figkd",
+    "fitnet",
     "join",
-    "logit",
+    "kd",
     "make",
     "mgdfr",
     "mlld",
@@ -107,5 +108,6 @@ __all__ = [
     "ofa",
     "pkd",
     "rkd",
-    "similarity",
+    "sp",
+    "stateless",
 ]

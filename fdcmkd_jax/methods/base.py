@@ -1,22 +1,53 @@
-"""What a distillation method is: a pair of pure functions, and what their terms are called."""
+"""The interface of a distillation method, and parts that several methods share."""
 
-import zlib
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fdcmkd_jax.initializers import xavier_normal
-from fdcmkd_jax.tables import unknown
+from fdcmkd_jax.adapters import adapt, dense, init_dense, linear, resize_maps
+from fdcmkd_jax.initializers import named_key
+from fdcmkd_jax.registry import unknown
 from fdcmkd_jax.types import Outputs, Params, Targets, at_least_float32
 
+Terms = dict[str, Float[Array, " N"]]
+"""Loss terms by name, one value per example."""
 
-def no_params(key: Array, student: Outputs, teacher: Outputs | None, num_classes: int) -> Params:
-    """The ``init`` of a method without trainables of its own."""
-    del key, student, teacher, num_classes
-    return {}
+
+class Init(Protocol):
+    """The signature of `Method.init`."""
+
+    def __call__(
+        self,
+        key: Array,
+        student: Outputs,
+        teacher: Any,
+        num_classes: int,
+        train_targets: Targets | None = None,
+    ) -> tuple[Params, Params]:
+        """Returns ``(params, memory)``."""
+        ...
+
+
+class Needs(NamedTuple):
+    """Requirements of a method beyond the outputs of one frozen teacher.
+
+    Attributes:
+        teacher_maps: ``terms`` reads the teacher's maps, which a teacher cache does not keep.
+        trained_teacher: The teacher is trained too: it runs in training mode, the gradients of the
+            terms reach it, and its parameters and statistics are part of the training state. A
+            gradient on the teacher costs its backward pass, so only methods that need it ask.
+        several_teachers: ``init`` and ``terms`` take a dictionary of the teachers' `Outputs` by
+            modality instead of one teacher's.
+        train_targets: ``init`` reads the targets of the whole training split.
+    """
+
+    teacher_maps: bool = False
+    trained_teacher: bool = False
+    several_teachers: bool = False
+    train_targets: bool = False
 
 
 def no_heads(params: Params, student: Outputs) -> dict[str, Array]:
@@ -25,85 +56,117 @@ def no_heads(params: Params, student: Outputs) -> dict[str, Array]:
     return {}
 
 
-class Method(NamedTuple):
-    """A distillation method.
+NO_NEEDS = Needs()
 
-    Most are a pair of pure functions, ``init`` and ``terms``. One that remembers something from
-    step to step has ``init_memory`` too: its ``terms`` then takes the memory as a fifth argument
-    and returns ``(terms, memory)``. The memory is not trained; it is part of the training state,
-    equal on all devices, and saved with it.
+
+class Method(NamedTuple):
+    """A distillation method: two pure functions and the names of their terms.
+
+    As an optax transformation is a pair ``(init, update)``, a method is a pair ``(init, terms)``
+    whose second function takes the memory and returns it updated. Most methods remember nothing
+    and are made by `stateless`.
 
     Attributes:
-        init: ``(key, student, teacher, num_classes) -> params``: the method's own trainables, drawn
-            from the shapes of the two models' `Outputs` (abstract arrays do).
-        terms: ``(params, student, teacher, targets) -> {name: [N]}``: loss terms beside the task's.
-        names: The names ``terms`` returns; a config weights exactly these and ``task``.
-        label_terms: Those that read labels: they count only examples whose label is shown.
-        heads: ``(params, student) -> {name: logits}``: classifiers to report beside the main one.
-        reads_teacher_maps: Whether ``terms`` reads the teacher's maps; else these may be absent.
-        init_memory: ``(key, params, everyone) -> memory``: what the method remembers at the start,
-            a tree of arrays; ``everyone`` is the whole training split's `Targets`, as far as the
-            student may know them. None if it remembers nothing.
-        trains_teacher: The teacher learns too: it runs in training mode, the terms' gradients reach
-            it, and its parameters and statistics are part of the training state. Never where it is
-            not needed: a gradient on the teacher costs its backward pass.
-        several_teachers: ``init`` and ``terms`` take a dictionary of teachers' `Outputs` by
-            modality instead of one teacher's.
+        init: ``(key, student, teacher, num_classes, train_targets=None) -> (params, memory)``. The
+            trainables of the method, drawn from the shapes of the two models' `Outputs` (abstract
+            arrays suffice), and what it remembers between steps, which is not trained.
+            ``train_targets`` are the `Targets` of the whole training split, for a method that needs
+            them. Both trees are part of the training state and saved with it.
+        terms: ``(params, memory, student, teacher, targets) -> (terms, memory)``. Loss terms beside
+            the task's, each ``[N]``, and the memory after the step, equal on all devices.
+        names: The names of the terms; a config weights exactly these and ``task``.
+        label_terms: The terms that read labels; they count only examples whose label is shown.
+        map_terms: The terms that read the student's maps. Their gradient does not pass through the
+            features alone, so its norm on the features is not measured.
+        heads: ``(params, student) -> {name: logits}``, classifiers reported beside the main one.
+        needs: Requirements beyond one frozen teacher.
     """
 
-    init: Callable[[Array, Outputs, Any, int], Params]
-    terms: Callable[..., Any]
+    init: Init
+    terms: Callable[[Params, Params, Outputs, Any, Targets], tuple[Terms, Params]]
     names: tuple[str, ...]
     label_terms: frozenset[str] = frozenset()
+    map_terms: frozenset[str] = frozenset()
     heads: Callable[[Params, Outputs], dict[str, Array]] = no_heads
-    reads_teacher_maps: bool = False
-    init_memory: Callable[[Array, Params, Targets], Params] | None = None
-    trains_teacher: bool = False
-    several_teachers: bool = False
-
-    def run(
-        self,
-        params: Params,
-        student: Outputs,
-        teacher: Any,
-        targets: Targets,
-        memory: Params,
-    ) -> tuple[dict[str, Array], Params]:
-        """The terms and the memory after them, of a method with or without one.
-
-        Args:
-            params: The method's trainables.
-            student: The student's outputs, N first.
-            teacher: The teacher's; None without a teacher.
-            targets: The batch's, N first.
-            memory: What the method remembers; empty if nothing.
-
-        Returns:
-            ``({name: [N]}, memory)``.
-        """
-        if self.init_memory is None:
-            return self.terms(params, student, teacher, targets), memory
-        return self.terms(params, student, teacher, targets, memory)
+    needs: Needs = NO_NEEDS
 
 
-def named_key(key: Array, name: str) -> Array:
-    """A part's own key, the same whatever other parts there are."""
-    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+def no_params(key: Array, student: Outputs, teacher: Outputs | None, num_classes: int) -> Params:
+    """The trainables of a method that has none."""
+    del key, student, teacher, num_classes
+    return {}
 
 
-def init_dense(key: Array, size_in: int, size_out: int) -> dict[str, Array]:
-    """A dense layer's parameters: Xavier-normal kernel ``[in, out]``, zero bias ``[out]``."""
-    kernel = xavier_normal(key, (size_in, size_out), jnp.float32)
-    return {"kernel": kernel, "bias": jnp.zeros((size_out,), jnp.float32)}
+def stateless(
+    terms: Callable[[Params, Outputs, Any, Targets], Terms],
+    *,
+    names: tuple[str, ...],
+    init: Callable[[Array, Outputs, Any, int], Params] = no_params,
+    label_terms: frozenset[str] = frozenset(),
+    map_terms: frozenset[str] = frozenset(),
+    heads: Callable[[Params, Outputs], dict[str, Array]] = no_heads,
+    needs: Needs = NO_NEEDS,
+) -> Method:
+    """Makes a method that remembers nothing between steps.
+
+    Args:
+        terms: ``(params, student, teacher, targets) -> {name: [N]}``.
+        names: The names it returns.
+        init: ``(key, student, teacher, num_classes) -> params``.
+        label_terms: See `Method`.
+        map_terms: See `Method`.
+        heads: See `Method`.
+        needs: See `Method`.
+
+    Returns:
+        A `Method` whose memory is empty.
+
+    Examples:
+        >>> def squared_error(params, student, teacher, targets):
+        ...     return {"error": jnp.sum((student.features - teacher.features) ** 2, axis=-1)}
+        >>> stateless(squared_error, names=("error",)).names
+        ('error',)
+    """
+    return Method(
+        init=functools.partial(_stateless_init, init),
+        terms=functools.partial(_stateless_terms, terms),
+        names=names,
+        label_terms=label_terms,
+        map_terms=map_terms,
+        heads=heads,
+        needs=needs,
+    )
 
 
-def dense(params: Params, x: Float[Array, "*lead D"]) -> Float[Array, "*lead E"]:
-    """``x @ kernel + bias``."""
-    return x @ params["kernel"] + jnp.expand_dims(params["bias"], range(x.ndim - 1))
+def _stateless_init(
+    init: Callable[[Array, Outputs, Any, int], Params],
+    key: Array,
+    student: Outputs,
+    teacher: Any,
+    num_classes: int,
+    train_targets: Targets | None = None,
+) -> tuple[Params, Params]:
+    del train_targets
+    return init(key, student, teacher, num_classes), {}
+
+
+def _stateless_terms(
+    terms: Callable[[Params, Outputs, Any, Targets], Terms],
+    params: Params,
+    memory: Params,
+    student: Outputs,
+    teacher: Any,
+    targets: Targets,
+) -> tuple[Terms, Params]:
+    return terms(params, student, teacher, targets), memory
 
 
 def read(outputs: Outputs, stage: str) -> Any:
-    """What a method compares: the features if ``stage`` is empty, else the map of that name.
+    """Selects the array that a method compares.
+
+    Args:
+        outputs: Of a model; abstract arrays suffice.
+        stage: Name of a map; empty for the features.
 
     Returns:
         Shape ``[N, ..., D]``; abstract if the outputs are.
@@ -121,30 +184,30 @@ def read(outputs: Outputs, stage: str) -> Any:
 def init_adapter(
     key: Array, student: Outputs, teacher: Outputs | None, *, stage: str = "", always: bool = False
 ) -> dict[str, Any]:
-    """A linear map from the student's width to the teacher's; on maps a 1x1 convolution.
+    """Draws a linear map from the student's width to the teacher's; on maps a 1x1 convolution.
 
     Args:
-        key: For the kernel.
+        key: Key of the kernel.
         student: Only shapes matter.
-        teacher: Likewise; None without a teacher.
-        stage: Which map is adapted; empty for the features.
-        always: Map equal widths too.
+        teacher: Only shapes matter; None without a teacher.
+        stage: Name of the map that is adapted; empty for the features.
+        always: Also map equal widths.
 
     Returns:
-        The map's parameters; empty if the widths are equal or there is no teacher.
+        The parameters of the map; empty if the widths are equal or there is no teacher.
 
     Source: arXiv 1412.6550 (the regressor).
     """
     if teacher is None:
         return {}
     size_in, size_out = read(student, stage).shape[-1], read(teacher, stage).shape[-1]
-    return init_dense(key, size_in, size_out) if always or size_in != size_out else {}
+    return dict(linear(always=always).init(key, size_in, size_out))
 
 
 def adapter_only(
     stage: str = "", *, always: bool = False
 ) -> Callable[[Array, Outputs, Outputs | None, int], Params]:
-    """The ``init`` of a method whose one trainable is the linear map of `init_adapter`."""
+    """Makes the ``init`` of a method whose only trainable is the linear map of `init_adapter`."""
 
     def init(key: Array, student: Outputs, teacher: Outputs | None, num_classes: int) -> Params:
         del num_classes
@@ -153,47 +216,64 @@ def adapter_only(
     return init
 
 
-def adapt(params: Params, features: Float[Array, "*lead D"]) -> Float[Array, "*lead E"]:
-    """The student's features in the teacher's width; unchanged where no map is needed."""
-    return dense(params, features) if params else features
-
-
 def pool(x: Float[Array, "N *positions D"]) -> Float[Array, "N D"]:
-    """One vector an example: the mean over frames or positions, if there are any."""
+    """Averages over frames or positions, if there are any: one vector per example."""
     return jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))
 
 
 def resize(
     x: Float[Array, "N *positions C"], like: Float[Array, "N *others D"]
 ) -> Float[Array, "N *others C"]:
-    """A map at another map's height and width, bilinear between the centres of its cells.
+    """Resizes a map to the height and width of another, bilinear between the cells' centers.
 
     Args:
-        x: Shape ``[N, H, W, C]``; anything that is not a map is returned as it is.
+        x: Shape ``[N, H, W, C]``; anything that is not a map is returned unchanged.
         like: Shape ``[N, h, w, D]``.
 
     Returns:
         Shape ``[N, h, w, C]``, at least float32.
     """
-    x = at_least_float32(x)
-    if x.ndim != 4 or x.shape[1:3] == like.shape[1:3]:
-        return x
-    shape = (x.shape[0], *like.shape[1:3], x.shape[-1])
-    # PyTorch's interpolation, which the public codes use, does not smooth when it shrinks.
-    return jax.image.resize(x, shape, "bilinear", antialias=False)
+    return resize_maps(x, like) if x.ndim == 4 else at_least_float32(x)
+
+
+def check_one_prediction(method: str, student: Outputs) -> None:
+    """Raises ValueError unless the logits have shape ``[N, K]``."""
+    if student.logits.ndim != 2:
+        raise ValueError(
+            f"{method} needs one prediction per example, logits [N, K]; got {student.logits.shape}."
+        )
 
 
 def needs_one_prediction(
     method: str,
 ) -> Callable[[Array, Outputs, Outputs | None, int], Params]:
-    """The ``init`` of a method without trainables that reads logits of shape ``[N, K]`` only."""
+    """Makes the ``init`` of a method without trainables that reads only logits ``[N, K]``."""
 
     def init(key: Array, student: Outputs, teacher: Outputs | None, num_classes: int) -> Params:
-        if student.logits.ndim != 2:
-            raise ValueError(
-                f"{method} needs one prediction an example, logits [N, K]; "
-                f"got {student.logits.shape}."
-            )
+        check_one_prediction(method, student)
         return no_params(key, student, teacher, num_classes)
 
     return init
+
+
+__all__ = [
+    "NO_NEEDS",
+    "Init",
+    "Method",
+    "Needs",
+    "Terms",
+    "adapt",
+    "adapter_only",
+    "check_one_prediction",
+    "dense",
+    "init_adapter",
+    "init_dense",
+    "named_key",
+    "needs_one_prediction",
+    "no_heads",
+    "no_params",
+    "pool",
+    "read",
+    "resize",
+    "stateless",
+]

@@ -1,8 +1,9 @@
-"""The whole batch, wherever its rows lie: statistics and partners over devices, padding left out.
+"""Statistics and partners over the whole batch, on any number of devices, without padding.
 
-A device holds N rows of a batch; G is the number over all devices. Every function takes the mask
-``[N]`` of rows that are no padding, and the mapped axis (None on one device). Gradients are right
-as long as losses are summed over devices: the transpose of a gather is a sum of scattered parts.
+A device holds N rows of a batch; G is the number of rows on all devices. Every function takes the
+mask ``[N]`` of the rows that are not padding, and the mapped axis (None on one device). Gradients
+are correct as long as losses are summed over devices: the transpose of a gather is a sum of
+scattered parts.
 """
 
 import math
@@ -14,32 +15,32 @@ from jaxtyping import Array, Bool, Float, Shaped
 from fdcmkd_jax.types import Params
 
 EPSILON = 1e-5
-"""Added to a BatchNorm's variance."""
+"""Constant added to the variance in a BatchNorm."""
 
 
 def gather(x: Shaped[Array, "N *rest"], axis_name: str | None) -> Shaped[Array, "G *rest"]:
-    """The rows of all devices, in the devices' order."""
+    """Concatenates the rows of all devices, in the order of the devices."""
     return x if axis_name is None else lax.all_gather(x, axis_name, tiled=True)
 
 
 def total(
     x: Float[Array, "N *rest"], mask: Bool[Array, " N"], axis_name: str | None
 ) -> Float[Array, "*rest"]:
-    """The sum of all rows that are no padding, whatever padding holds."""
+    """Sums all rows that are not padding, whatever values the padding holds."""
     rows = mask.reshape(-1, *[1] * (x.ndim - 1))
     summed = jnp.sum(jnp.where(rows, x, 0), axis=0)
     return summed if axis_name is None else lax.psum(summed, axis_name)
 
 
 def count(mask: Bool[Array, " N"], axis_name: str | None) -> Float[Array, ""]:
-    """How many rows are no padding; at least 1, since one divides by it."""
+    """Counts the rows that are not padding; at least 1, because the count is a divisor."""
     return jnp.maximum(total(mask.astype(jnp.float32), mask, axis_name), 1)
 
 
 def moments(
     x: Float[Array, "N *positions C"], mask: Bool[Array, " N"], axis_name: str | None
 ) -> tuple[Float[Array, "*one C"], Float[Array, "*one C"], Float[Array, ""]]:
-    """Each channel's mean and biased variance over rows and positions.
+    """Computes the mean and biased variance of each channel over rows and positions.
 
     Args:
         x: Shape ``[N, ..., C]``.
@@ -47,7 +48,7 @@ def moments(
         axis_name: The mapped axis.
 
     Returns:
-        Mean and variance, each ``[1, ..., 1, C]``, and how many values they were taken over.
+        Mean and variance, each ``[1, ..., 1, C]``, and the number of values per channel.
     """
     rows = count(mask, axis_name)
     positions = tuple(range(1, x.ndim - 1))
@@ -61,7 +62,7 @@ def moments(
 
 
 def init_normalize(size: int) -> dict[str, Array]:
-    """A BatchNorm's parameters: scales of one and shifts of zero, ``[C]`` each."""
+    """Makes the parameters of a BatchNorm: scales of one and shifts of zero, ``[C]`` each."""
     return {"scale": jnp.ones(size), "bias": jnp.zeros(size)}
 
 
@@ -71,10 +72,10 @@ def normalize(
     mask: Bool[Array, " N"],
     axis_name: str | None,
 ) -> Float[Array, "N *positions C"]:
-    """A BatchNorm by the batch's statistics, for what exists in training only.
+    """Applies a BatchNorm with the statistics of the batch, for layers that exist in training only.
 
     Args:
-        params: Of `init_normalize`.
+        params: From `init_normalize`.
         x: Shape ``[N, ..., C]``.
         mask: Shape ``[N]``.
         axis_name: The mapped axis.
@@ -89,8 +90,8 @@ def normalize(
     return (x - mean) * lax.rsqrt(variance + EPSILON) * scale + bias
 
 
-def own(mask: Bool[Array, " N"], axis_name: str | None) -> Bool[Array, "N G"]:
-    """Which of the gathered rows is each of this device's rows itself."""
+def is_same_row(mask: Bool[Array, " N"], axis_name: str | None) -> Bool[Array, "N G"]:
+    """Marks, for each row of this device, the gathered row that is the same example."""
     size = len(mask)
     start = 0 if axis_name is None else lax.axis_index(axis_name) * size
     columns = jnp.arange(len(gather(mask, axis_name)))
@@ -98,5 +99,5 @@ def own(mask: Bool[Array, " N"], axis_name: str | None) -> Bool[Array, "N G"]:
 
 
 def partners(mask: Bool[Array, " N"], axis_name: str | None) -> Bool[Array, "N G"]:
-    """Which of the gathered rows each row may be compared with: no padding, and not itself."""
-    return gather(mask, axis_name)[None, :] & ~own(mask, axis_name)
+    """Marks the gathered rows that each row is compared with: not padding, and not itself."""
+    return gather(mask, axis_name)[None, :] & ~is_same_row(mask, axis_name)

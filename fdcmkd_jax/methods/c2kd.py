@@ -1,5 +1,6 @@
-"""C2KD: teacher and student both learn, through proxies that exchange what they agree on."""
+"""C2KD: teacher and student both learn, through proxies that distill where they agree."""
 
+import functools
 from typing import Any
 
 import jax
@@ -11,20 +12,23 @@ from fdcmkd_jax import losses
 from fdcmkd_jax.methods import batch
 from fdcmkd_jax.methods.base import (
     Method,
+    Needs,
+    Terms,
+    check_one_prediction,
     dense,
     init_dense,
-    needs_one_prediction,
     pool,
     read,
+    stateless,
 )
 from fdcmkd_jax.types import Outputs, Params, Targets, at_least_float32
 
 SLOPE = 0.1
-"""Of a proxy's activation below zero."""
+"""Slope of a proxy's activation below zero."""
 
 
 def c2kd(stage: str = "stage3", threshold: float = 0.0, axis_name: str | None = None) -> Method:
-    r"""Distils both ways between proxies, where their rankings of the classes agree.
+    r"""Distills both ways between proxies, where their rankings of the classes agree.
 
     .. math::
         L_{proxy} &= \mathrm{KL}(\bar z \Vert g) + \mathrm{KL}(\bar g \Vert z) \\
@@ -37,12 +41,13 @@ def c2kd(stage: str = "stage3", threshold: float = 0.0, axis_name: str | None = 
     m is 1 where Kendall's tau-b between the two proxies' logits exceeds the threshold, else 0 (also
     where it is not defined); the mean is over all examples, not over the selected ones.
 
-    The teacher is trained by the same optimiser, in training mode: its BatchNorms take the batch's
-    statistics. The proxies' do too and keep no running ones, since nothing reads a proxy at test.
+    The teacher is trained by the same optimizer, in training mode: its BatchNorms use the
+    statistics of the batch. Those of the proxies do too and keep no running statistics, because no
+    proxy is used at test time.
 
     Args:
-        stage: The map that the proxies read. In the public code the third of four.
-        threshold: Of tau-b, in [-1, 1); 0 in the public code.
+        stage: The map that the proxies read; the third of four in the public code.
+        threshold: Threshold on tau-b, in [-1, 1); 0 in the public code.
         axis_name: The mapped axis over whose devices the batch lies.
 
     Terms:
@@ -52,36 +57,21 @@ def c2kd(stage: str = "stage3", threshold: float = 0.0, axis_name: str | None = 
         exchange: ``[N]``, between the proxies, both ways; 0 where not selected.
 
     Raises:
-        ValueError: If the threshold is outside [-1, 1), or when started without a teacher or on
-            logits of another shape than ``[N, K]``.
-        ConfigError: When started, if a model has no such stage.
+        ValueError: If the threshold is outside [-1, 1), or from ``init`` if there is no teacher
+            or the logits do not have shape ``[N, K]``.
+        ConfigError: From ``init``, if a model has no such stage.
 
     Source: CVPR 2024, huofushuo/C2KD.
     """
     if not -1.0 <= threshold < 1.0:
         raise ValueError(f"threshold must lie in [-1, 1), got {threshold}.")
-    check = needs_one_prediction("c2kd")
-
-    def init(key: Array, student: Outputs, teacher: Outputs | None, num_classes: int) -> Params:
-        check(key, student, teacher, num_classes)
-        if teacher is None:
-            raise ValueError("c2kd needs a teacher to train.")
-        keys = jax.random.split(key)
-        return {
-            side: _init_proxy(side_key, read(outputs, stage).shape[-1], num_classes)
-            for side_key, (side, outputs) in zip(
-                keys, {"student": student, "teacher": teacher}.items(), strict=True
-            )
-        }
 
     def proxy(params: Params, outputs: Outputs, mask: Array) -> Float[Array, "N K"]:
         hidden = pool(at_least_float32(read(outputs, stage))) @ params["kernel"]
         hidden = batch.normalize(params["norm"], hidden, mask, axis_name)
         return dense(params["last"], jax.nn.leaky_relu(hidden, SLOPE))
 
-    def terms(
-        params: Params, student: Outputs, teacher: Outputs, targets: Targets
-    ) -> dict[str, Array]:
+    def terms(params: Params, student: Outputs, teacher: Outputs, targets: Targets) -> Terms:
         return distances(
             student.logits,
             teacher.logits,
@@ -91,14 +81,30 @@ def c2kd(stage: str = "stage3", threshold: float = 0.0, axis_name: str | None = 
             threshold,
         )
 
-    return Method(
-        init=init,
-        terms=terms,
+    return stateless(
+        terms,
         names=("teacher", "teacher_proxy", "student_proxy", "exchange"),
+        init=functools.partial(_init, stage),
         label_terms=frozenset({"teacher", "exchange"}),
-        trains_teacher=True,
-        reads_teacher_maps=True,
+        map_terms=frozenset({"student_proxy", "exchange"}),
+        needs=Needs(trained_teacher=True, teacher_maps=True),
     )
+
+
+def _init(
+    stage: str, key: Array, student: Outputs, teacher: Outputs | None, num_classes: int
+) -> Params:
+    """Draws the two proxies."""
+    check_one_prediction("c2kd", student)
+    if teacher is None:
+        raise ValueError("c2kd needs a teacher to train.")
+    keys = jax.random.split(key)
+    return {
+        side: _init_proxy(side_key, read(outputs, stage).shape[-1], num_classes)
+        for side_key, (side, outputs) in zip(
+            keys, {"student": student, "teacher": teacher}.items(), strict=True
+        )
+    }
 
 
 def distances(
@@ -109,15 +115,15 @@ def distances(
     targets: Targets,
     threshold: float,
 ) -> dict[str, Float[Array, " N"]]:
-    """The terms of `c2kd`, from its four predictions.
+    """Computes the terms of `c2kd` from its four predictions.
 
     Args:
         student: The student's logits.
-        teacher: The teacher's.
-        student_proxy: The student's proxy's.
-        teacher_proxy: The teacher's proxy's.
+        teacher: The teacher's logits.
+        student_proxy: Logits of the student's proxy.
+        teacher_proxy: Logits of the teacher's proxy.
         targets: Labels and their loss.
-        threshold: Of tau-b.
+        threshold: Threshold on tau-b.
 
     Returns:
         ``{name: [N]}``.
@@ -134,7 +140,7 @@ def distances(
 
 
 def rank_correlation(x: Float[Array, "N K"], y: Float[Array, "N K"]) -> Float[Array, " N"]:
-    """Kendall's tau-b between the rows of two arrays, all pairs at once.
+    """Computes Kendall's tau-b between the rows of two arrays, all pairs at once.
 
     Args:
         x: Shape ``[N, K]``.
@@ -143,7 +149,7 @@ def rank_correlation(x: Float[Array, "N K"], y: Float[Array, "N K"]) -> Float[Ar
     Returns:
         Shape ``[N]``, in [-1, 1]; NaN where a row is constant. It has no gradient.
 
-    Example:
+    Examples:
         >>> rank_correlation(jnp.array([[1.0, 2.0, 3.0]]), jnp.array([[1.0, 3.0, 2.0]])).round(3)
         Array([0.333], dtype=float32)
     """
@@ -158,14 +164,14 @@ def rank_correlation(x: Float[Array, "N K"], y: Float[Array, "N K"]) -> Float[Ar
 
 
 def _both_ways(x: Float[Array, "N K"], y: Float[Array, "N K"]) -> Float[Array, " N"]:
-    """Each prediction's divergence from the other, which is held fixed."""
+    """Sums each prediction's divergence from the other, which is held fixed."""
     return losses.soft_divergence(y, lax.stop_gradient(x), temperature=1.0) + (
         losses.soft_divergence(x, lax.stop_gradient(y), temperature=1.0)
     )
 
 
 def _init_proxy(key: Array, width: int, num_classes: int) -> dict[str, Any]:
-    """A dense layer without bias, Kaiming-normal over the fan-out, BatchNorm and a classifier."""
+    """Draws a proxy: a bias-free dense layer (Kaiming-normal, fan-out), BatchNorm, a classifier."""
     first, last = jax.random.split(key)
     kaiming = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
     return {

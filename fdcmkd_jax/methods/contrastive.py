@@ -1,4 +1,4 @@
-"""Contrastive distillation: an example's features should find its partner's in the batch."""
+"""Contrastive distillation: an example's features identify its partner's in the batch."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from jaxtyping import Array
 from fdcmkd_jax import losses
 from fdcmkd_jax.frequency import split_bands
 from fdcmkd_jax.methods import batch
-from fdcmkd_jax.methods.base import Method, adapt, adapter_only, pool
+from fdcmkd_jax.methods.base import Method, Terms, adapt, adapter_only, pool, stateless
 from fdcmkd_jax.types import Outputs, Params, Targets, at_least_float32
 
 Kind = Literal["hard", "smoothed", "low_band"]
@@ -25,21 +25,21 @@ def contrastive(
     cutoff: float = 0.5,
     axis_name: str | None = None,
 ) -> Method:
-    r"""Picks each example's partner among the batch, from student to teacher and back.
+    r"""Identifies each example's partner in the batch, from student to teacher and back.
 
     .. math:: \ell_n = -\tfrac12 \sum_m y_{nm} \left( \log \sigma_m(\langle s_n, t_m \rangle / \tau)
         + \log \sigma_m(\langle t_n, s_m \rangle / \tau) \right)
 
-    of unit features, pooled over frames or positions. Where the widths differ the student's pass a
-    linear map to the teacher's width.
+    of unit features, pooled over frames or positions. If the widths differ, a linear map brings the
+    student's features to the teacher's width.
 
     Args:
-        targets: What y is. ``"hard"``: the partner alone (InfoNCE). ``"smoothed"``: a share spread
-            evenly over the batch. ``"low_band"``: that share spread by how alike the teacher's low
-            bands are, at the same temperature, since the low band is what modalities share.
+        targets: The choice of y. ``"hard"``: the partner alone (InfoNCE). ``"smoothed"``: a share
+            spread evenly over the batch. ``"low_band"``: that share spread by the similarity of the
+            teacher's low bands, at the same temperature, since modalities share the low band.
         temperature: tau, positive.
         smoothing: The share, in [0, 1), unless the targets are hard.
-        cutoff: Where the low band ends, in (0, 1).
+        cutoff: Upper end of the low band, in (0, 1).
         axis_name: The mapped axis over whose devices the batch lies.
 
     Terms:
@@ -62,15 +62,15 @@ def contrastive(
         raise ValueError(f"cutoff must lie inside (0, 1), got {cutoff}.")
 
     def log_match(rows: Array, columns: Array, mask: Array) -> Array:
-        """Log-probabilities ``[N, G]`` of the gathered columns; those of padding do not count."""
+        """Log-probabilities ``[N, G]`` of the gathered columns, without those of padding."""
         rows, columns = (x / losses.norm(x) for x in (rows, columns))
         logits = rows @ batch.gather(columns, axis_name).T / temperature
         valid = batch.gather(mask, axis_name)[None]
         return jax.nn.log_softmax(jnp.where(valid, logits, EXCLUDED))
 
-    def wanted(teacher: Array, mask: Array) -> Array:
-        """y, ``[N, G]``."""
-        partner = batch.own(mask, axis_name).astype(jnp.float32)
+    def partner_probabilities(teacher: Array, mask: Array) -> Array:
+        """The targets y, ``[N, G]``."""
+        partner = batch.is_same_row(mask, axis_name).astype(jnp.float32)
         if targets == "hard":
             return partner
         if targets == "smoothed":
@@ -81,13 +81,12 @@ def contrastive(
             spread = jnp.exp(log_match(low, low, mask))
         return (1 - smoothing) * partner + smoothing * spread
 
-    def terms(
-        params: Params, student: Outputs, teacher: Outputs, known: Targets
-    ) -> dict[str, Array]:
+    def terms(params: Params, student: Outputs, teacher: Outputs, known: Targets) -> Terms:
         s = pool(at_least_float32(adapt(params["adapter"], student.features)))
         t = pool(at_least_float32(teacher.features))
-        found = log_match(s, t, known.mask) + log_match(t, s, known.mask)
-        # A padded column's log-probability is huge, its wanted probability 0.
-        return {"contrast": -jnp.sum(wanted(t, known.mask) * found, axis=1) / 2}
+        log_matches = log_match(s, t, known.mask) + log_match(t, s, known.mask)
+        # A padded column's log-probability is huge, its target probability 0.
+        y = partner_probabilities(t, known.mask)
+        return {"contrast": -jnp.sum(y * log_matches, axis=1) / 2}
 
-    return Method(init=adapter_only(), terms=terms, names=("contrast",))
+    return stateless(terms, names=("contrast",), init=adapter_only())

@@ -1,16 +1,16 @@
-"""Displacement distillation: how one gets from an example to another in feature space."""
+"""Displacement distillation: the differences between examples in feature space."""
 
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from fdcmkd_jax import losses
 from fdcmkd_jax.methods import batch
-from fdcmkd_jax.methods.base import Method, adapt, adapter_only, pool
+from fdcmkd_jax.methods.base import Method, Terms, adapt, adapter_only, pool, stateless
 from fdcmkd_jax.types import Outputs, Params, Targets, at_least_float32
 
 
 def displacement(temperature: float = 1.0, axis_name: str | None = None) -> Method:
-    r"""Matches the differences between the examples of a batch: their distance and their direction.
+    r"""Matches the differences between the examples of a batch: their distance and direction.
 
     .. math:: L = \frac{T^2}{N (N - 1)} \sum_{i \ne j} \mathrm{KL}(\sigma((t_j - t_i) / T) \Vert
         \sigma((s_j - s_i) / T))
@@ -18,7 +18,7 @@ def displacement(temperature: float = 1.0, axis_name: str | None = None) -> Meth
     Confirmed: the displacement of two features is their difference, it is turned into a probability
     distribution, and distributions are compared by this divergence. Our reading, since the text was
     not at hand: the softmax runs over the D features of one displacement, at temperature T, and the
-    mean over all ordered pairs. Where the widths differ the student's features pass a linear map to
+    mean over all ordered pairs. If the widths differ, a linear map brings the student's features to
     the teacher's width.
 
     Args:
@@ -36,18 +36,17 @@ def displacement(temperature: float = 1.0, axis_name: str | None = None) -> Meth
     losses.check_temperature(temperature)
 
     def displacements(features: Array) -> Array:
-        own = pool(at_least_float32(features))
-        return batch.gather(own, axis_name)[None] - own[:, None]
+        """The vectors from each row of this device to each row of the batch, ``[N, G, D]``."""
+        pooled = pool(at_least_float32(features))
+        return batch.gather(pooled, axis_name)[None] - pooled[:, None]
 
-    def terms(
-        params: Params, student: Outputs, teacher: Outputs, targets: Targets
-    ) -> dict[str, Array]:
+    def terms(params: Params, student: Outputs, teacher: Outputs, targets: Targets) -> Terms:
         s = displacements(adapt(params["adapter"], student.features))
         t = displacements(teacher.features)
         flat = [x.reshape(-1, x.shape[-1]) for x in (s, t)]
         divergence = losses.soft_divergence(*flat, temperature=temperature).reshape(s.shape[:2])
         pairs = batch.partners(targets.mask, axis_name)
-        others = jnp.maximum(batch.count(targets.mask, axis_name) - 1, 1)
-        return {"displacement": jnp.sum(jnp.where(pairs, divergence, 0), axis=1) / others}
+        num_partners = jnp.maximum(batch.count(targets.mask, axis_name) - 1, 1)
+        return {"displacement": jnp.sum(jnp.where(pairs, divergence, 0), axis=1) / num_partners}
 
-    return Method(init=adapter_only(), terms=terms, names=("displacement",))
+    return stateless(terms, names=("displacement",), init=adapter_only())

@@ -1,4 +1,4 @@
-"""MGDFR: the teacher keeps only the features on which both modalities decide alike."""
+"""MGDFR: the teacher keeps only the features on which both modalities agree."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -6,11 +6,19 @@ from jaxtyping import Array, Bool, Float
 
 from fdcmkd_jax import losses
 from fdcmkd_jax.methods import batch
-from fdcmkd_jax.methods.base import Method, dense, init_dense, needs_one_prediction, pool
+from fdcmkd_jax.methods.base import (
+    Method,
+    Needs,
+    Terms,
+    check_one_prediction,
+    dense,
+    init_dense,
+    pool,
+)
 from fdcmkd_jax.types import Outputs, Params, Targets, at_least_float32
 
 DECAY = 0.9
-"""Of the running salience: early batches rank channels of networks that do not yet agree."""
+"""Decay of the running salience, because early batches rank channels of networks that disagree."""
 
 
 def mgdfr(
@@ -19,36 +27,35 @@ def mgdfr(
     temperature: float = 4.0,
     axis_name: str | None = None,
 ) -> Method:
-    r"""Aligns teacher and student, ranks the teacher's channels by it, and distils the best.
+    r"""Aligns teacher and student, ranks the teacher's channels by agreement, distills the best.
 
     For ``align_steps`` steps teacher and student are trained together: each on the labels, and on
     the squared difference of their logits. The salience of a channel of the teacher's features is
-    how far apart the logits come, on average, when that channel is permuted over the batch. From
-    then on the least salient channels are replaced by their mean over the batch, and the student
-    learns from what the teacher's classifier says of the rest.
+    the mean increase of that difference when the channel is permuted over the batch. After these
+    steps the least salient channels are replaced by their mean over the batch, and the student
+    learns from the prediction of the teacher's classifier on the rest.
 
-    Differs from the public code in this: the salience is the average over all permutations, in
-    closed form, where that draws 10, and is gathered while aligning, newest batches most. The
-    teacher's classifier is the method's own dense layer on the pooled features, since a method sees
-    what models return and not their layers. Left out: a fresh student for the second part; here the
-    aligned one goes on. After ``align_steps`` the teacher gets no gradient, but what momentum and
-    weight decay do to a parameter without one still happens to it, and its BatchNorms go on taking
-    the batch's statistics.
+    Differences from the public code: the salience is the average over all permutations, in closed
+    form, instead of over 10 draws, and a running mean over the batches of the alignment. The
+    teacher's classifier is the method's own dense layer on the pooled features, because a method
+    reads the outputs of models and not their layers. The aligned student is trained further instead
+    of a fresh one. After ``align_steps`` the teacher gets no gradient, but momentum and weight
+    decay still move its parameters, and its BatchNorms still use the statistics of the batch.
 
     Args:
-        align_steps: How many steps teacher and student are trained together, at least 1.
-        frozen: Share of the channels that is replaced, rounded down, in [0, 1).
+        align_steps: Number of steps of joint training, at least 1.
+        frozen: Share of the channels that are replaced, rounded down, in [0, 1).
         temperature: T of the distillation, positive; 1 in the original, 4 in MST-Distill.
         axis_name: The mapped axis over whose devices the batch lies.
 
     Terms:
         teacher: ``[N]``, the teacher's own loss while aligning, then 0.
         agreement: ``[N]``, mean squared difference of the logits while aligning, then 0.
-        divergence: ``[N]``, the student's from the edited teacher; 0 while aligning.
+        divergence: ``[N]``, divergence of the student from the edited teacher; 0 while aligning.
 
     Raises:
-        ValueError: If a value is out of its range, or when started without a teacher or on logits
-            of another shape than ``[N, K]``.
+        ValueError: If a value is out of its range, or from ``init`` if there is no teacher or the
+            logits do not have shape ``[N, K]``.
 
     Source: arXiv 2206.06487; zihuixue/MFH, Gray-OREO/MST-Distill.
     """
@@ -57,49 +64,56 @@ def mgdfr(
     if not 0.0 <= frozen < 1.0:
         raise ValueError(f"frozen must lie in [0, 1), got {frozen}.")
     losses.check_temperature(temperature)
-    check = needs_one_prediction("mgdfr")
-
-    def init(key: Array, student: Outputs, teacher: Outputs | None, num_classes: int) -> Params:
-        check(key, student, teacher, num_classes)
-        if teacher is None:
-            raise ValueError("mgdfr needs a teacher to train.")
-        return {"classifier": init_dense(key, teacher.features.shape[-1], num_classes)}
-
-    def init_memory(key: Array, params: Params, everyone: Targets) -> Params:
-        del key, everyone
-        size = params["classifier"]["kernel"].shape[0]
-        return {"salience": jnp.zeros(size), "step": jnp.zeros((), jnp.int32)}
 
     def terms(
-        params: Params, student: Outputs, teacher: Outputs, targets: Targets, memory: Params
-    ) -> tuple[dict[str, Array], Params]:
+        params: Params, memory: Params, student: Outputs, teacher: Outputs, targets: Targets
+    ) -> tuple[Terms, Params]:
         classifier, mask = params["classifier"], targets.mask
         features, logits = (at_least_float32(x) for x in (pool(teacher.features), student.logits))
-        taught_by = dense(classifier, features)
+        teacher_logits = dense(classifier, features)
         aligning = memory["step"] < align_steps
-        found = salience(features, classifier["kernel"], taught_by - logits, mask, axis_name)
-        running = DECAY * memory["salience"] + (1 - DECAY) * found
+        # The salience so far ranks the channels; this batch's enters the running mean.
+        error = teacher_logits - logits
+        batch_salience = salience(features, classifier["kernel"], error, mask, axis_name)
+        running = DECAY * memory["salience"] + (1 - DECAY) * batch_salience
         edited = freeze(features, least(memory["salience"], frozen), mask, axis_name)
-        wanted = lax.stop_gradient(dense(classifier, edited))
+        goal = lax.stop_gradient(dense(classifier, edited))
         after = {
             "salience": jnp.where(aligning, running, memory["salience"]),
             "step": memory["step"] + 1,
         }
-        distance = losses.soft_divergence(logits, wanted, temperature=temperature)
+        distance = losses.soft_divergence(logits, goal, temperature=temperature)
+        agreement = losses.mean_squared_error(logits, teacher_logits)
         return {
-            "teacher": jnp.where(aligning, targets.loss(taught_by), 0),
-            "agreement": jnp.where(aligning, losses.mean_squared_error(logits, taught_by), 0),
+            "teacher": jnp.where(aligning, targets.loss(teacher_logits), 0),
+            "agreement": jnp.where(aligning, agreement, 0),
             "divergence": jnp.where(aligning, 0, distance),
         }, after
 
     return Method(
-        init=init,
+        init=_init,
         terms=terms,
         names=("teacher", "agreement", "divergence"),
         label_terms=frozenset({"teacher"}),
-        init_memory=init_memory,
-        trains_teacher=True,
+        needs=Needs(trained_teacher=True),
     )
+
+
+def _init(
+    key: Array,
+    student: Outputs,
+    teacher: Outputs | None,
+    num_classes: int,
+    train_targets: Targets | None = None,
+) -> tuple[Params, Params]:
+    """Draws the teacher's classifier; the salience starts at zero."""
+    del train_targets
+    check_one_prediction("mgdfr", student)
+    if teacher is None:
+        raise ValueError("mgdfr needs a teacher to train.")
+    size = teacher.features.shape[-1]
+    params = {"classifier": init_dense(key, size, num_classes)}
+    return params, {"salience": jnp.zeros(size), "step": jnp.zeros((), jnp.int32)}
 
 
 def salience(
@@ -109,19 +123,19 @@ def salience(
     mask: Bool[Array, " N"],
     axis_name: str | None,
 ) -> Float[Array, " D"]:
-    r"""How much permuting a channel over the batch moves a linear classifier from another's logits.
+    r"""Computes how much permuting a channel over the batch moves a classifier from other logits.
 
     .. math:: \frac1K \left( 2 \, \mathrm{Var}(x_c) \lVert W_c \rVert^2
         - 2 \, \mathrm{Cov}(x_c, \langle e, W_c \rangle) \right)
 
-    which is the mean squared error of the logits averaged over all permutations, less what it is
-    without any.
+    which is the mean squared error of the logits averaged over all permutations, minus the error
+    without a permutation.
 
     Args:
         features: Shape ``[N, D]``.
-        kernel: The classifier's, ``[D, K]``.
-        error: The classifier's logits less the other's, ``[N, K]``.
-        mask: Rows that are no padding.
+        kernel: Kernel of the linear classifier, ``[D, K]``.
+        error: The classifier's logits minus the other logits, ``[N, K]``.
+        mask: Rows that are not padding.
         axis_name: The mapped axis.
 
     Returns:
@@ -136,7 +150,7 @@ def salience(
 
 
 def least(values: Float[Array, " D"], share: float) -> Bool[Array, " D"]:
-    """Which entries are among the lowest share, rounded down; of equal ones the first."""
+    """Marks the lowest share of the entries, rounded down; of equal entries the first."""
     ranks = jnp.argsort(jnp.argsort(values))
     return ranks < int(share * len(values))
 
@@ -147,6 +161,6 @@ def freeze(
     mask: Bool[Array, " N"],
     axis_name: str | None,
 ) -> Float[Array, "N D"]:
-    """The features with the chosen channels replaced by their mean over the batch."""
+    """Replaces the chosen channels of the features by their mean over the batch."""
     mean = batch.moments(features, mask, axis_name)[0]
     return jnp.where(chosen[None], mean, features)

@@ -9,21 +9,21 @@ from jaxtyping import Array
 
 from fdcmkd_jax import losses
 from fdcmkd_jax.methods import batch
-from fdcmkd_jax.methods.base import Method, needs_one_prediction
+from fdcmkd_jax.methods.base import Method, Terms, needs_one_prediction, stateless
 from fdcmkd_jax.types import Outputs, Params, Targets, at_least_float32
 
 
 def mlld(
     temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0), axis_name: str | None = None
 ) -> Method:
-    r"""Matches softened predictions, how classes go together, and how examples do.
+    r"""Matches softened predictions, the relations between classes, and those between examples.
 
     .. math::
         L_{instance} = T^2 \, \mathrm{KL}(Q \Vert P), \quad
         L_{class} = \tfrac{1}{K} \lVert P^T P - Q^T Q \rVert_F^2, \quad
         L_{batch} = \tfrac{1}{N} \lVert P P^T - Q Q^T \rVert_F^2
 
-    each averaged over the temperatures. Of the public code two things are left out: the second,
+    each averaged over the temperatures. Two parts of the public code are left out: the second,
     strongly augmented view of each example, and the confidence masks, which there only rescale
     whole terms.
 
@@ -33,12 +33,12 @@ def mlld(
 
     Terms:
         instance: ``[N]``.
-        class: ``[N]``, the same for every example, since it speaks of the whole batch.
-        batch: ``[N]``, the example's row of the table, so that rows average to the formula.
+        class: ``[N]``, the same for every example, since it describes the whole batch.
+        batch: ``[N]``, the example's row of the matrix, so that rows average to the formula.
 
     Raises:
-        ValueError: If there is no temperature or one is not a positive number, or when started on
-            logits of another shape than ``[N, K]``.
+        ValueError: If there is no temperature or one is not a positive number, or from ``init`` if
+            the logits do not have shape ``[N, K]``.
 
     Source: Jin-Ying/Multi-Level-Logit-Distillation (CVPR 2023). Gray-OREO/MST-Distill's variant has
     weights 1/3, 1/(3K) and 1/(3N).
@@ -48,9 +48,11 @@ def mlld(
     for temperature in temperatures:
         losses.check_temperature(temperature)
 
-    def at(temperature: float, student: Array, teacher: Array, mask: Array) -> list[Array]:
+    def levels(temperature: float, student: Array, teacher: Array, mask: Array) -> list[Array]:
+        """The three terms at one temperature, in the order of ``names``."""
         p, q = (jax.nn.softmax(logits / temperature) for logits in (student, teacher))
-        all_p, all_q = (jnp.where(valid(mask), batch.gather(x, axis_name), 0) for x in (p, q))
+        valid = batch.gather(mask, axis_name)[:, None]
+        all_p, all_q = (jnp.where(valid, batch.gather(x, axis_name), 0) for x in (p, q))
         classes = jnp.sum(jnp.square(all_p.T @ all_p - all_q.T @ all_q)) / p.shape[-1]
         examples = jnp.sum(jnp.square(p @ all_p.T - q @ all_q.T), axis=1)
         return [
@@ -59,19 +61,14 @@ def mlld(
             examples,
         ]
 
-    def valid(mask: Array) -> Array:
-        return batch.gather(mask, axis_name)[:, None]
-
-    def terms(
-        params: Params, student: Outputs, teacher: Outputs, targets: Targets
-    ) -> dict[str, Array]:
+    def terms(params: Params, student: Outputs, teacher: Outputs, targets: Targets) -> Terms:
         del params
         s, t = (at_least_float32(outputs.logits) for outputs in (student, teacher))
-        found = [at(temperature, s, t, targets.mask) for temperature in temperatures]
+        by_temperature = [levels(temperature, s, t, targets.mask) for temperature in temperatures]
         return {
             name: sum(values, start=jnp.zeros(())) / len(temperatures)
-            for name, values in zip(names, zip(*found, strict=True), strict=True)
+            for name, values in zip(names, zip(*by_temperature, strict=True), strict=True)
         }
 
     names = ("instance", "class", "batch")
-    return Method(init=needs_one_prediction("mlld"), terms=terms, names=names)
+    return stateless(terms, names=names, init=needs_one_prediction("mlld"))

@@ -5,11 +5,20 @@ from jaxtyping import Array
 
 from fdcmkd_jax import losses
 from fdcmkd_jax.methods import batch
-from fdcmkd_jax.methods.base import Method, adapt, adapter_only, read, resize
+from fdcmkd_jax.methods.base import (
+    Method,
+    Needs,
+    Terms,
+    adapt,
+    adapter_only,
+    read,
+    resize,
+    stateless,
+)
 from fdcmkd_jax.types import Outputs, Params, Targets, at_least_float32
 
 EPSILON = 1e-6
-"""Added to the standard deviation, as in the public code."""
+"""Constant added to the standard deviation, as in the public code."""
 
 
 def pkd(stage: str = "", axis_name: str | None = None) -> Method:
@@ -17,19 +26,20 @@ def pkd(stage: str = "", axis_name: str | None = None) -> Method:
 
     .. math:: \ell_n = \frac{1}{2D} \sum_d (n(s)_{nd} - n(t)_{nd})^2
 
-    where n standardises a channel over the batch and all positions (deviation with M - 1): one
-    minus Pearson's correlation, up to (M - 1) / M. A student of another width passes a linear map
-    (on maps a 1x1 convolution), one of another map size is resized to the teacher's.
+    where n standardizes a channel over the batch and all positions (deviation with M - 1): one
+    minus Pearson's correlation, up to (M - 1) / M. If the widths differ, a linear map (on maps a
+    1x1 convolution) brings the student's features to the teacher's width; if the map sizes differ,
+    the student's map is resized to the teacher's.
 
     Args:
-        stage: Which map; empty for the pooled features.
+        stage: Name of the map; empty for the pooled features.
         axis_name: The mapped axis over whose devices the batch lies.
 
     Terms:
         feature: ``[N]``. Weights in the public code: 1; 6 and 10 for detectors.
 
     Raises:
-        ConfigError: When started, if a model has no such stage.
+        ConfigError: From ``init``, if a model has no such stage.
 
     Source: arXiv 2207.02039; open-mmlab/mmrazor.
     """
@@ -39,17 +49,16 @@ def pkd(stage: str = "", axis_name: str | None = None) -> Method:
         unbiased = variance * size / jnp.maximum(size - 1, 1)
         return (x - mean) / (jnp.sqrt(jnp.maximum(unbiased, EPSILON**2)) + EPSILON)
 
-    def terms(
-        params: Params, student: Outputs, teacher: Outputs, targets: Targets
-    ) -> dict[str, Array]:
-        goal = at_least_float32(read(teacher, stage))
-        own = resize(adapt(params["adapter"], read(student, stage)), goal)
-        own, goal = (standardize(x, targets.mask) for x in (own, goal))
-        return {"feature": losses.mean_squared_error(own, goal) / 2}
+    def terms(params: Params, student: Outputs, teacher: Outputs, targets: Targets) -> Terms:
+        t = at_least_float32(read(teacher, stage))
+        s = resize(adapt(params["adapter"], read(student, stage)), t)
+        s, t = (standardize(x, targets.mask) for x in (s, t))
+        return {"feature": losses.mean_squared_error(s, t) / 2}
 
-    return Method(
-        init=adapter_only(stage),
-        terms=terms,
+    return stateless(
+        terms,
         names=("feature",),
-        reads_teacher_maps=bool(stage),
+        init=adapter_only(stage),
+        map_terms=frozenset({"feature"} if stage else ()),
+        needs=Needs(teacher_maps=bool(stage)),
     )

@@ -1,8 +1,11 @@
 """Backbones by name. A new backbone is one file and one line here.
 
+A model of your own needs no line here: a config names its constructor by an import path;
+`models.wrap` makes one of a plain function pair or of a Flax NNX module.
+
 A model is called as ``module(x, *, train, mask=None)`` and returns `Outputs`. It calls
-``self.perturb("features", zeros)`` once, at a place where a shift moves ``features`` by just that
-shift, so that the gradient of every loss term on the features can be logged.
+``self.perturb("features", zeros)`` once, at a place where a shift moves ``features`` by that shift,
+so that the gradient of every loss term on the features can be logged.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,24 +14,27 @@ from typing import Any
 from flax import linen as nn
 
 from fdcmkd_jax.models.resnet import resnet, resnet_tiny
-from fdcmkd_jax.tables import build_once
+from fdcmkd_jax.registry import build_once
 
 TABLE: Mapping[str, Callable[..., nn.Module]] = {"resnet": resnet, "resnet_tiny": resnet_tiny}
 
 
 def names() -> tuple[str, ...]:
-    """The known backbones, sorted."""
+    """Returns the names of the backbones, sorted."""
     return tuple(sorted(TABLE))
 
 
 def make(name: str, *, num_classes: int, axis_name: str | None = None, **options: Any) -> nn.Module:
-    """The backbone listed under ``name``.
+    """Makes a backbone.
 
     Args:
-        name: See `names`.
+        name: A name in `names`, or the import path of a constructor.
         num_classes: K.
-        axis_name: The mapped axis BatchNorm synchronises over; None for none.
-        **options: The backbone's own keywords.
+        axis_name: The mapped axis BatchNorm synchronizes over; None for none.
+        **options: Further keywords of the backbone.
+
+    Returns:
+        A module called as ``module(x, *, train, mask=None) -> Outputs``.
 
     Raises:
         ConfigError: If the name or an option is unknown, or a value is refused.

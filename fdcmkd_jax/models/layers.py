@@ -31,14 +31,14 @@ def conv(
     dtype: DTypeLike,
     patches: bool = False,
 ) -> nn.Module:
-    """A square convolution with PyTorch's symmetric padding, which keeps H and W at stride 1.
+    """Makes a square convolution with PyTorch's symmetric padding; stride 1 keeps H and W.
 
     Args:
         features: Channels out.
         size: Height and width of the kernel, odd.
-        strides: Along H and W.
-        name: Of the layer in the parameter tree.
-        dtype: Of the result.
+        strides: Strides along H and W.
+        name: Name of the layer in the parameter tree.
+        dtype: Dtype of the result.
         patches: Run as one matrix product over patches; see `patch_convolution`.
     """
     pad = size // 2
@@ -60,18 +60,18 @@ def patch_convolution(
     padding: Sequence[tuple[int, int]],
     **unused: object,
 ) -> Float[Array, "N P Q F"]:
-    """A convolution as one matrix product over patches, for small maps on a CPU.
+    """Convolves by one matrix product over patches, for small maps on a CPU.
 
-    The same numbers as ``lax.conv_general_dilated`` up to rounding. XLA's CPU gradients of small
-    strided convolutions are slow: a training step of ``resnet_tiny`` takes less than half the time
-    this way (``benchmarks/convolution.py``). It holds ``h * w`` copies of the input in memory.
+    The results equal those of ``lax.conv_general_dilated`` up to rounding. XLA's CPU gradients of
+    small strided convolutions are slow: a training step of ``resnet_tiny`` takes less than half the
+    time this way (``benchmarks/convolution.py``). It holds ``h * w`` copies of the input in memory.
 
     Args:
         x: Shape ``[N, H, W, C]``.
         kernel: Shape ``[h, w, C, F]``.
-        window_strides: Along H and W.
-        padding: Zeros before and after, along H and W.
-        **unused: What Flax passes on besides; layouts and dilations stay at their defaults.
+        window_strides: Strides along H and W.
+        padding: Numbers of zeros before and after, along H and W.
+        **unused: Further keywords of Flax; layouts and dilations stay at their defaults.
 
     Returns:
         Shape ``[N, P, Q, F]``.
@@ -94,17 +94,17 @@ def patch_convolution(
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation whose statistics are global sums over global counts.
+    """Batch normalization whose statistics are global sums over global counts.
 
     Differs from Flax's layer in two ways: rows outside ``mask`` count nowhere even where devices
     hold unequal shares of them, and the running variance is the unbiased one, as in PyTorch.
 
     Attributes:
-        axis_name: The mapped axis to synchronise over; None keeps each device's own statistics.
+        axis_name: The mapped axis to synchronize over; None keeps each device's own statistics.
         momentum: Share of the old running statistics that is kept (PyTorch's momentum is 1 - this).
         epsilon: Added to the variance.
-        scale_init: Initialiser of the scale.
-        dtype: Of the result; statistics and parameters stay float32 or wider.
+        scale_init: Initializer of the scale.
+        dtype: Dtype of the result; statistics and parameters stay float32 or wider.
 
     Source: arXiv 1502.03167.
     """
@@ -151,6 +151,7 @@ class BatchNorm(nn.Module):
         return ((wide - mean) * factor + bias).astype(self.dtype)
 
     def _statistics(self, x: Array, mask: Array | None) -> tuple[Array, Array, Array]:
+        """Returns mean, biased variance and count, over the mask and all devices."""
         axes = tuple(range(x.ndim - 1))
         if mask is None:
             count = jnp.asarray(x.size // x.shape[-1], x.dtype)
@@ -167,10 +168,10 @@ class BatchNorm(nn.Module):
 
 
 def max_pool(x: Float[Array, "N H W C"]) -> Float[Array, "N h w C"]:
-    """3x3 max-pooling at stride 2 with padding 1, as in torchvision's ResNet.
+    """Pools maxima of 3x3 windows at stride 2 with padding 1, as torchvision's ResNet does.
 
-    The maximum of nine strided slices: the same values as XLA's windowed reduction, whose backward
-    pass is several times slower on a CPU. A tied maximum shares its gradient.
+    It takes the maximum of nine strided slices: the same values as XLA's windowed reduction, whose
+    backward pass is several times slower on a CPU. A tied maximum shares its gradient.
 
     Args:
         x: Shape ``[N, H, W, C]``.

@@ -18,8 +18,12 @@ class Block(nn.Module):
 
     Attributes:
         width: Channels of the 3x3 convolutions.
-        strides: Of the block; in a bottleneck, of its 3x3 convolution.
-        bottleneck: 1x1, 3x3, 1x1 with four times the channels out, instead of two 3x3.
+        strides: Strides of the block; in a bottleneck, of its 3x3 convolution.
+        bottleneck: Convolutions 1x1, 3x3 and 1x1, the last with four times the channels, instead of
+            two 3x3.
+        axis_name: The mapped axis BatchNorm synchronizes over; None for none.
+        dtype: Dtype of the activations.
+        patches: Run convolutions as matrix products over patches; see `patch_convolution`.
     """
 
     width: int
@@ -31,7 +35,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, mask: Array | None) -> Array:
-        """Shape ``[N, H, W, C]`` in, ``[N, ceil(H / strides), ceil(W / strides), C']`` out."""
+        """Maps ``[N, H, W, C]`` to ``[N, ceil(H / strides), ceil(W / strides), C']``."""
 
         def conv_norm(y: Array, features: int, size: int, strides: int, names: str) -> Array:
             convolution = conv(
@@ -54,26 +58,26 @@ class Block(nn.Module):
             y = nn.relu(y) if index > 1 else y
             y = conv_norm(y, features, size, strides, f"{{}}{index}")
         if y.shape != x.shape:
-            # A strided 1x1 convolution sees only these positions; slicing first is much faster
-            # backwards on a CPU and the same numbers everywhere.
+            # A strided 1x1 convolution reads these positions alone. Slicing first gives the same
+            # numbers, and its backward pass is much faster on a CPU.
             x = x[:, :: self.strides, :: self.strides]
             x = conv_norm(x, y.shape[-1], 1, 1, "downsample_{}")
         return x + y
 
 
 class ResNet(nn.Module):
-    """A residual network that also returns what distillation reads.
+    """A residual network that also returns its features and maps.
 
     Attributes:
         num_classes: K.
         widths: Channels of each stage's 3x3 convolutions.
-        strides: Of each stage's first block.
-        depths: Blocks in each stage.
-        bottleneck: Which kind of block.
+        strides: Strides of each stage's first block.
+        depths: Number of blocks in each stage.
+        bottleneck: Kind of block; see `Block`.
         large_stem: 7x7 stride-2 convolution and max-pooling (torchvision's), or 3x3 stride 2.
         stem_width: Channels out of the stem.
-        axis_name: The mapped axis BatchNorm synchronises over; None for none.
-        dtype: Of the activations; parameters, statistics, features and logits stay float32.
+        axis_name: The mapped axis BatchNorm synchronizes over; None for none.
+        dtype: Dtype of the activations; parameters, statistics, features and logits stay float32.
         patches: Run convolutions as matrix products over patches; see `patch_convolution`.
 
     Source: arXiv 1512.03385; layout, strides and padding as in pytorch/vision.
@@ -147,14 +151,14 @@ def resnet(
     dtype: str = "float32",
     axis_name: str | None = None,
 ) -> ResNet:
-    """ResNet-18, -34 or -50 with any number of input channels; D = 512, or 2048 at depth 50.
+    """Makes a ResNet-18, -34 or -50 for any number of channels; D = 512, or 2048 at depth 50.
 
     Args:
         num_classes: K.
         depth: 18, 34 or 50.
         dtype: ``"float32"``, ``"bfloat16"`` or ``"float64"`` (where JAX has it switched on), of the
             activations.
-        axis_name: The mapped axis BatchNorm synchronises over.
+        axis_name: The mapped axis BatchNorm synchronizes over.
 
     Raises:
         ValueError: If the depth or the dtype is another.
@@ -175,13 +179,15 @@ def resnet(
 
 
 def resnet_tiny(num_classes: int, dtype: str = "float32", axis_name: str | None = None) -> ResNet:
-    """A ResNet of five basic blocks and 0.6 M parameters for 28x28 images and 32x13 MFCCs; D = 128.
+    """Makes a ResNet of five basic blocks for 28x28 images and 32x13 MFCCs; D = 128.
+
+    It has 0.6 M parameters.
 
     Args:
         num_classes: K.
         dtype: ``"float32"``, ``"bfloat16"`` or ``"float64"`` (where JAX has it switched on), of the
             activations.
-        axis_name: The mapped axis BatchNorm synchronises over.
+        axis_name: The mapped axis BatchNorm synchronizes over.
 
     Raises:
         ValueError: If the dtype is another.
@@ -199,6 +205,7 @@ def resnet_tiny(num_classes: int, dtype: str = "float32", axis_name: str | None 
 
 
 def _dtype(name: str) -> jnp.dtype:
+    """Returns the dtype of a name; raises ValueError if it is unknown or not switched on."""
     known = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
     if name not in known:
         raise ValueError(f"dtype must be one of {sorted(known)}, got {name!r}.")

@@ -1,6 +1,7 @@
-"""The report of a run: one HTML page that needs nothing beside itself.
+"""The report of a run: one self-contained HTML page.
 
-``python -m fdcmkd_jax.report WORKDIR`` writes it again from what the run left behind.
+``python -m fdcmkd_jax.report WORKDIR``, or ``fdcmkd-jax report WORKDIR``, writes the page of a
+finished run again.
 """
 
 import pathlib
@@ -12,14 +13,16 @@ FILE_NAME = "report.html"
 
 
 def write(workdir: pathlib.Path) -> pathlib.Path:
-    """Writes the report of the finished run in ``workdir``, replacing an older one.
+    """Writes the report of the finished run in ``workdir`` and replaces an older one.
 
     Args:
-        workdir: Where the run left config.json, environment.json, results.json and one folder a
-            model. Curves or features that a model did not leave are left out, and the page says so.
+        workdir: A run's folder with config.json, environment.json, results.json and one folder per
+            model. If a model's log or features are missing, the page leaves out what needs them and
+            says so.
 
     Returns:
-        The path of the page: figures and styles inline, no script, nothing fetched.
+        The path of the page: its figures and styles are inline, it has no script and fetches
+        nothing.
 
     Raises:
         RunError: If ``workdir`` does not hold a finished run.

@@ -1,4 +1,4 @@
-"""Figures of what was logged while training: losses, accuracies, gradient norms."""
+"""Figures of training logs: losses, accuracies, gradient norms."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,26 +12,26 @@ from fdcmkd_jax.report import style
 from fdcmkd_jax.report.run import Model, lookup
 
 POINTS = 300
-"""Most points of a curve; longer logs are averaged, so a page stays small."""
+"""Maximum number of points of a curve; longer logs are averaged, which keeps the page small."""
 
 
 SPLITS = {"val": "validation", "test": "test"}
-"""Splits that may select a step, in words."""
+"""Names of the splits that may select a step."""
 
 
 def series(
     rows: Sequence[Mapping[str, Any]], *keys: str
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """A curve from logged rows.
+    """Extracts a curve from logged rows.
 
     Args:
         rows: Rows of metrics.jsonl by rising step.
         keys: Nested keys of the value; rows without it are left out.
 
     Returns:
-        Steps and values, each ``[n]``. More than `POINTS` rows are averaged in groups.
+        Steps and values, each of shape ``[n]``. More than `POINTS` rows are averaged in groups.
 
-    Example:
+    Examples:
         >>> steps, losses = series([{"step": 5, "loss": 0.5}, {"step": 9}], "loss")
         >>> steps.tolist(), losses.tolist()
         ([5.0], [0.5])
@@ -43,25 +43,25 @@ def series(
     return pairs[:, 0], pairs[:, 1]
 
 
-def learning_curves(model: Model, alone: Model | None, colours: style.Palette) -> Figure:
-    """Losses at the left, accuracies at the right.
+def learning_curves(model: Model, alone: Model | None, colors: style.Palette) -> Figure:
+    """Draws losses at the left and accuracies at the right.
 
     Args:
-        model: Has training or validation rows.
-        alone: The model of the same modality trained without a teacher, drawn beside a student.
-        colours: Of terms and models.
+        model: A model with training or validation rows.
+        alone: For a student, the model of its modality trained without a teacher.
+        colors: Colors of terms and models.
     """
     figure = Figure(figsize=(style.WIDTH, 2.7))
-    # Fixed places rather than a layout engine: the panels of all models line up down the page.
-    _draw_losses(figure.add_axes((0.065, 0.19, 0.31, 0.66)), model, colours)
-    _draw_accuracies(figure.add_axes((0.565, 0.19, 0.27, 0.66)), model, alone, colours)
+    # Fixed positions instead of a layout engine align the panels of all models on the page.
+    _draw_losses(figure.add_axes((0.065, 0.19, 0.31, 0.66)), model, colors)
+    _draw_accuracies(figure.add_axes((0.565, 0.19, 0.27, 0.66)), model, alone, colors)
     return figure
 
 
-def _draw_losses(axes: Axes, model: Model, colours: style.Palette) -> None:
+def _draw_losses(axes: Axes, model: Model, colors: style.Palette) -> None:
     style.panel(axes, model.label, x="step", y="loss")
     axes.plot(*series(model.train, "loss"), color="#c0c0c0", linewidth=3.5, label="weighted total")
-    _draw_terms(axes, model, "terms", colours)
+    _draw_terms(axes, model, "terms", colors)
     held_out = series(model.held_out, "loss")
     label = SPLITS[model.select_split]
     axes.plot(*held_out, color=style.MUTED, linewidth=1.3, linestyle=":", label=label)
@@ -69,12 +69,12 @@ def _draw_losses(axes: Axes, model: Model, colours: style.Palette) -> None:
     style.legend_beside(axes)
 
 
-def _draw_accuracies(axes: Axes, model: Model, alone: Model | None, colours: style.Palette) -> None:
+def _draw_accuracies(axes: Axes, model: Model, alone: Model | None, colors: style.Palette) -> None:
     style.panel(axes, "accuracy", x="step", y="%")
 
     def draw(rows: Sequence[Mapping[str, Any]], of: Model, **line: Any) -> None:
         steps, values = series(rows, "accuracy")
-        axes.plot(steps, 100 * values, color=colours.models[of.label], **line)
+        axes.plot(steps, 100 * values, color=colors.models[of.label], **line)
 
     draw(model.train, model, linewidth=1, alpha=0.35, label="train")
     if alone is not None and alone.held_out:
@@ -84,7 +84,7 @@ def _draw_accuracies(axes: Axes, model: Model, alone: Model | None, colours: sty
         model.value("selected_step"),
         100 * model.value(model.select_split, "accuracy"),
         "*",
-        color=colours.models[model.label],
+        color=colors.models[model.label],
         markersize=12,
         markeredgecolor="white",
         label=f"selected step {model.value('selected_step'):,.0f}",
@@ -93,31 +93,44 @@ def _draw_accuracies(axes: Axes, model: Model, alone: Model | None, colours: sty
 
 
 def balanced(models: Iterable[Model]) -> list[Model]:
-    """The models with a balance to show: gradient norms of at least two terms."""
+    """Selects the models that logged gradient norms of at least two terms."""
     return [model for model in models if len(_logged(model, "gradient_norms")) > 1]
 
 
-def gradient_balance(models: Sequence[Model], colours: style.Palette) -> Figure:
-    """The gradient norm on the features by term, one panel a model.
+def not_measured(model: Model, weights: Mapping[str, float]) -> list[str]:
+    """Lists the weighted terms whose values a model logged without their gradient norms.
+
+    Gradient norms of terms that read feature maps are not measured.
+
+    Args:
+        model: A model.
+        weights: The loss weights of the students, by term.
+    """
+    missing = _logged(model, "terms") - _logged(model, "gradient_norms")
+    return sorted(term for term in missing if weights.get(term, 0) > 0)
+
+
+def gradient_balance(models: Sequence[Model], colors: style.Palette) -> Figure:
+    """Draws the gradient norm on the features by term, one panel per model.
 
     Args:
         models: From `balanced`, at least one.
-        colours: Of terms and models.
+        colors: Colors of terms and models.
     """
     figure, panels = style.two_a_row(len(models), height=2.7)
     for axes, model in zip(panels, models, strict=True):
         style.panel(axes, model.label, x="step", y="gradient norm")
-        _draw_terms(axes, model, "gradient_norms", colours)
+        _draw_terms(axes, model, "gradient_norms", colors)
         _log_if_positive(axes)
     lines = {str(line.get_label()): line for axes in panels for line in axes.lines}
     style.legend_below(figure, list(lines.values()), list(lines))
     return figure
 
 
-def _draw_terms(axes: Axes, model: Model, key: str, colours: style.Palette) -> None:
-    for term in sorted(_logged(model, key), key=list(colours.terms).index):
+def _draw_terms(axes: Axes, model: Model, key: str, colors: style.Palette) -> None:
+    for term in sorted(_logged(model, key), key=list(colors.terms).index):
         curve = series(model.train, key, term)
-        axes.plot(*curve, color=colours.terms[term], linewidth=1.3, label=style.plain(term))
+        axes.plot(*curve, color=colors.terms[term], linewidth=1.3, label=style.plain(term))
 
 
 def _logged(model: Model, key: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""Two models' features on one map."""
+"""Joint t-SNE maps of two models' features."""
 
 from typing import NamedTuple
 
@@ -8,11 +8,11 @@ from jaxtyping import Float, Int
 from fdcmkd_jax.report.run import Examples
 
 LIMIT = 500
-"""Examples on a map; more would take longer and hide each other."""
+"""Maximum number of examples on a map; more take longer and hide each other."""
 
 
 class Embedding(NamedTuple):
-    """A map of n examples as two models see them.
+    """A map of the features that two models compute for n examples.
 
     Attributes:
         teacher: ``[n, 2]`` positions of the teacher's features.
@@ -26,9 +26,9 @@ class Embedding(NamedTuple):
 
 
 def evenly(count: int, limit: int) -> Int[np.ndarray, " n"]:
-    """At most ``limit`` indices below ``count``, evenly spread.
+    """Selects at most ``limit`` indices below ``count``, evenly spaced.
 
-    Example:
+    Examples:
         >>> evenly(10, 5).tolist()
         [0, 2, 4, 6, 8]
     """
@@ -36,7 +36,7 @@ def evenly(count: int, limit: int) -> Int[np.ndarray, " n"]:
 
 
 def standardize(x: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n D"]:
-    """Each channel with mean 0 and standard deviation 1 over the examples; constant ones 0.
+    """Standardizes each channel over the examples; constant channels become 0.
 
     Args:
         x: Shape ``[n, D]``.
@@ -49,17 +49,17 @@ def standardize(x: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n D"]:
 
 
 def embed(teacher: Examples, student: Examples, *, seed: int = 0) -> Embedding:
-    """A joint t-SNE of both models' standardised features.
+    """Computes a joint t-SNE of two models' standardized features.
 
     Args:
         teacher: Features ``[N, D]`` of the teacher.
-        student: Features ``[N, D]`` of the student, row by row of the same examples.
-        seed: Fixes what is random in t-SNE.
+        student: Features ``[N, D]`` of the student for the same examples in the same order.
+        seed: Random seed of t-SNE.
 
     Returns:
         `Embedding` of at most `LIMIT` examples.
     """
-    from sklearn.manifold import TSNE  # A second to import, and only this needs it.
+    from sklearn.manifold import TSNE  # Importing takes a second, and only this function needs it.
 
     kept = evenly(len(teacher.id), LIMIT)
     points = np.concatenate(
@@ -67,5 +67,5 @@ def embed(teacher: Examples, student: Examples, *, seed: int = 0) -> Embedding:
     )
     perplexity = min(30.0, len(points) / 4)
     tsne = TSNE(init="pca", perplexity=perplexity, max_iter=500, random_state=seed)
-    of_teacher, of_student = np.split(tsne.fit_transform(points), 2)
-    return Embedding(of_teacher, of_student, teacher.labels[kept])
+    teacher_points, student_points = np.split(tsne.fit_transform(points), 2)
+    return Embedding(teacher_points, student_points, teacher.labels[kept])

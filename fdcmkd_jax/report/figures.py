@@ -1,4 +1,4 @@
-"""Figures of what was learnt: confusion, band similarity, embeddings."""
+"""Figures of trained models: confusion matrices, band similarity, embeddings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -17,18 +17,18 @@ from fdcmkd_jax.report.embedding import Embedding
 from fdcmkd_jax.report.run import Model
 from fdcmkd_jax.report.similarity import BANDS, PAIRINGS
 
-LABELLED_CLASSES = 30
-"""Most classes whose confusion matrices carry names and counts."""
+NAMED_CLASSES = 30
+"""Maximum number of classes for which confusion matrices show names and counts."""
 
 SHARES = matplotlib.colormaps["Blues"]
 
 
 def confusion_grid(columns: Sequence[Sequence[Model]], class_names: Sequence[str]) -> Figure:
-    """Confusion matrices on the test split.
+    """Draws confusion matrices on the test split.
 
     Args:
-        columns: One column of models a modality. Every entry holds ``confusion``, ``[K, K]``
-            counts with a row a true class.
+        columns: Models by column, one column per modality. Every entry has ``confusion``:
+            ``[K, K]`` counts with one row per true class.
         class_names: K names.
     """
     rows = max(len(column) for column in columns)
@@ -50,7 +50,7 @@ def confusion_grid(columns: Sequence[Sequence[Model]], class_names: Sequence[str
 
 
 def _share_scale() -> PowerNorm:
-    """A square root: single mistakes stay visible beside a diagonal near 100 %."""
+    """Returns a square-root scale, on which single mistakes stay visible."""
     return PowerNorm(0.5, vmin=0, vmax=100)
 
 
@@ -62,7 +62,7 @@ def _draw_confusion(axes: Axes, model: Model, class_names: Sequence[str], points
     axes.imshow(shares, cmap=SHARES, norm=_share_scale())
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    if len(class_names) > LABELLED_CLASSES:
+    if len(class_names) > NAMED_CLASSES:
         axes.set(xticks=[], yticks=[])
         return
     names = [style.shorten(name, 12) for name in class_names]
@@ -72,28 +72,28 @@ def _draw_confusion(axes: Axes, model: Model, class_names: Sequence[str], points
     axes.set_yticks(range(len(names)), names, fontsize=size)
     axes.tick_params(length=0)
     for row, column in np.argwhere(counts > 0):
-        colour = "white" if shares[row, column] > 40 else style.INK
+        color = "white" if shares[row, column] > 40 else style.INK
         axes.text(
             column, row, f"{counts[row, column]:.0f}",
-            ha="center", va="center", color=colour, fontsize=size,
+            ha="center", va="center", color=color, fontsize=size,
         )  # fmt: skip
 
 
 def similarity_bars(similarity: Mapping[str, Mapping[str, float]], title: str) -> Figure:
-    """Mean cosines by band, one bar a kind of pair.
+    """Draws mean cosines by band, one bar for each kind of pairs.
 
     Args:
         similarity: ``{band: {pairing: cosine}}`` from `band_similarity`.
-        title: Says which two models are compared.
+        title: Title, with the names of the two compared models.
     """
     figure = Figure(figsize=(style.WIDTH, 3.0))
     axes = figure.add_axes((0.065, 0.1, 0.75, 0.78))
     style.panel(axes, title, y="mean cosine")
     width = 0.26
-    for index, (pairing, colour) in enumerate(zip(PAIRINGS, style.PAIRINGS, strict=True)):
+    for index, (pairing, color) in enumerate(zip(PAIRINGS, style.PAIRINGS, strict=True)):
         places = np.arange(len(BANDS)) + (index - 1) * width
         values = [similarity[band][pairing] for band in BANDS]
-        bars = axes.bar(places, values, 0.92 * width, color=colour, label=pairing)
+        bars = axes.bar(places, values, 0.92 * width, color=color, label=pairing)
         texts = [f"{round(value, 2) + 0.0:.2f}" for value in values]  # Adding 0 makes -0.00 0.00.
         axes.bar_label(bars, texts, fontsize=style.SMALL, padding=2, color=style.INK)
     axes.set_xticks(range(len(BANDS)), BANDS, fontsize=9)
@@ -106,20 +106,20 @@ def similarity_bars(similarity: Mapping[str, Mapping[str, float]], title: str) -
 
 
 def embedding_maps(maps: Mapping[str, Embedding], class_names: Sequence[str]) -> Figure:
-    """Teacher (rings) and student (triangles) on one map, colour by class.
+    """Draws teacher (rings) and student (triangles) on one map, colored by class.
 
     Args:
-        maps: Titles and embeddings, at least one.
-        class_names: K names; named in a legend while there are colours enough to tell them apart.
+        maps: Embeddings by title, at least one.
+        class_names: K names; the legend lists them if there are enough distinct colors.
     """
     figure, panels = style.two_a_row(len(maps), height=4.6)
-    colours = _class_colours(len(class_names))
+    colors = _class_colors(len(class_names))
     for axes, (title, embedding) in zip(panels, maps.items(), strict=True):
         style.panel(axes, title)
         axes.set(xticks=[], yticks=[])
         axes.set_aspect("equal", adjustable="datalim")
         axes.spines[:].set_visible(False)
-        of_points = [colours[label] for label in embedding.labels]
+        of_points = [colors[label] for label in embedding.labels]
         x, y = embedding.teacher.T
         axes.scatter(x, y, s=16, facecolors="none", edgecolors=of_points, linewidths=0.9)
         x, y = embedding.student.T
@@ -128,18 +128,18 @@ def embedding_maps(maps: Mapping[str, Embedding], class_names: Sequence[str]) ->
     handles = [_dot(style.MUTED, "o", fill="none"), _dot(style.MUTED, "^")]
     if len(class_names) <= len(style.CLASSES):
         labels += [style.shorten(name) for name in class_names]
-        handles += [_dot(colour, "s") for colour in style.CLASSES[: len(class_names)]]
+        handles += [_dot(color, "s") for color in style.CLASSES[: len(class_names)]]
     style.legend_below(figure, handles, labels)
     return figure
 
 
-def _class_colours(count: int) -> Sequence[str] | Float[np.ndarray, "K 4"]:
+def _class_colors(count: int) -> Sequence[str] | Float[np.ndarray, "K 4"]:
     if count <= len(style.CLASSES):
         return style.CLASSES
     return matplotlib.colormaps["viridis"](np.linspace(0, 1, count))
 
 
-def _dot(colour: str, marker: str, fill: Literal["full", "none"] = "full") -> Line2D:
+def _dot(color: str, marker: str, fill: Literal["full", "none"] = "full") -> Line2D:
     return Line2D(
-        [], [], color=colour, marker=marker, linestyle="none", markersize=6, fillstyle=fill
+        [], [], color=color, marker=marker, linestyle="none", markersize=6, fillstyle=fill
     )

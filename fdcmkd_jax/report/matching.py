@@ -1,4 +1,4 @@
-"""Which test examples two models can be compared on."""
+"""Matches the test examples of two models."""
 
 import numpy as np
 
@@ -6,34 +6,36 @@ from fdcmkd_jax.report.run import Examples, Model
 
 
 class IncomparableError(ValueError):
-    """Two models' features cannot be compared; the message, for the page, says why."""
+    """The features of two models cannot be compared; the message says why."""
 
 
 def matched(first: Model, second: Model) -> tuple[Examples, Examples]:
-    """The examples both models saw, in one order.
+    """Selects the test examples that two models share, in the same order.
 
     Args:
         first: A model of the run.
         second: Another.
 
     Returns:
-        Their test splits, each cut to the ids they share and sorted by id: features ``[n, D]``.
+        Their test examples, restricted to the shared ids and sorted by id: features ``[n, D]``.
 
     Raises:
-        IncomparableError: If a model left no features, the widths differ or no id is shared.
+        IncomparableError: If a model has no stored features, the widths differ or no id is shared.
     """
     for model in (first, second):
         if model.test is None:
-            raise IncomparableError(f"{model.label} left no test.npz.")
+            raise IncomparableError(f"{model.label} has no test.npz.")
     assert first.test is not None
     assert second.test is not None
-    width, other_width = first.test.features.shape[-1], second.test.features.shape[-1]
-    if width != other_width:
+    first_width, second_width = first.test.features.shape[-1], second.test.features.shape[-1]
+    if first_width != second_width:
         raise IncomparableError(
-            f"their features differ in width ({first.label}: {width}, {second.label}: "
-            f"{other_width}), so no channel of one has a partner in the other."
+            f"their features differ in width ({first.label}: {first_width}, {second.label}: "
+            f"{second_width}), so their channels cannot be compared one by one."
         )
-    ids, rows, other_rows = np.intersect1d(first.test.id, second.test.id, return_indices=True)
+    ids, first_rows, second_rows = np.intersect1d(
+        first.test.id, second.test.id, return_indices=True
+    )
     if not ids.size:
         raise IncomparableError("their test splits share no example.")
-    return first.test.take(rows), second.test.take(other_rows)
+    return first.test.take(first_rows), second.test.take(second_rows)

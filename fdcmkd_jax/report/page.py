@@ -1,4 +1,4 @@
-"""From a run to the page: what each section shows, and why it shows less where something lacks."""
+"""Renders the page of a run; sections say what is left out and why."""
 
 import dataclasses
 import importlib.resources
@@ -16,7 +16,7 @@ from fdcmkd_jax.report.similarity import PAIRINGS, band_similarity
 
 
 class Image(NamedTuple):
-    """An image source and what stands in for it where it cannot be seen."""
+    """An image source and its alternative text."""
 
     source: str
     alt: str
@@ -24,7 +24,7 @@ class Image(NamedTuple):
 
 @dataclasses.dataclass
 class Section:
-    """The images of a section, and a sentence for each thing left out."""
+    """The images of a section, and one sentence for each omission."""
 
     images: list[Image] = dataclasses.field(default_factory=list)
     left_out: list[str] = dataclasses.field(default_factory=list)
@@ -34,17 +34,21 @@ class Section:
         self.images.append(Image(style.data_uri(figure), alt))
 
 
-_OWN = importlib.resources.files(__package__)
+_FILES = importlib.resources.files(__package__)
 
 
 def fill(template: str, **values: Any) -> str:
-    """A Jinja template filled in: text escaped, ``style_sheet`` supplied.
+    """Fills in a Jinja template; text is escaped.
 
     Args:
-        template: Its text; it may import the macro ``show`` from ``show.html``.
-        **values: What it names; a name it lacks is an error.
+        template: The template's text; it may import macros from ``show.html`` and use the variable
+            ``style_sheet``.
+        **values: Values of the template's variables; a missing one is an error.
+
+    Returns:
+        The document.
     """
-    show = {"show.html": _OWN.joinpath("show.html").read_text("utf-8")}
+    show = {"show.html": _FILES.joinpath("show.html").read_text("utf-8")}
     environment = jinja2.Environment(
         loader=jinja2.DictLoader(show),
         autoescape=True,
@@ -52,23 +56,23 @@ def fill(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style_sheet = _OWN.joinpath("page.css").read_text("utf-8")
+    style_sheet = _FILES.joinpath("page.css").read_text("utf-8")
     return environment.from_string(template).render(style_sheet=style_sheet, **values)
 
 
 def render(run: Run) -> str:
-    """The report as one HTML document that refers to nothing outside itself."""
-    colours = style.palette(run)
+    """Renders the report as one HTML document that refers to nothing outside itself."""
+    colors = style.palette(run)
     similarity, similarity_tables = _similarity(run)
     return fill(
-        _OWN.joinpath("page.html").read_text("utf-8"),
+        _FILES.joinpath("page.html").read_text("utf-8"),
         run=run,
         directions=_directions(run),
         headline=summary.headline(run),
         caveats=summary.caveats(run),
-        results=summary.results(run, colours.models),
-        curves=_curves(run, colours),
-        balance=_balance(run, colours),
+        results=summary.results(run, colors.models),
+        curves=_curves(run, colors),
+        balance=_balance(run, colors),
         confusion=_confusion(run),
         similarity=similarity,
         similarity_tables=similarity_tables,
@@ -76,7 +80,7 @@ def render(run: Run) -> str:
         cutoff=_cutoff(run),
         embedding=_embedding(run),
         embedding_limit=embedding.LIMIT,
-        labelled_classes=figures.LABELLED_CLASSES,
+        named_classes=figures.NAMED_CLASSES,
         weights=", ".join(f"{term} {weight:g}" for term, weight in run.weights.items()),
         settings=summary.settings(run.config),
         environment=summary.settings(run.environment),
@@ -88,19 +92,23 @@ def _directions(run: Run) -> str:
 
 
 def _cutoff(run: Run) -> float:
-    """The method's cutoff, or the usual half for a method that splits no bands."""
+    """Returns the method's cutoff; 0.5 for a method that splits no bands."""
     return float(run.config.get("method", {}).get("cutoff", 0.5))
 
 
-def _curves(run: Run, colours: style.Palette) -> Section:
+def _curves(run: Run, colors: style.Palette) -> Section:
     section = Section()
     for model in run.models:
         if not (model.train or model.held_out):
-            reason = "was loaded from an earlier run" if model.loaded else "left no metrics.jsonl"
-            section.left_out.append(f"No curves of {model.label}: it {reason}.")
+            reason = (
+                "it was loaded from an earlier run"
+                if model.loaded
+                else "its metrics.jsonl is missing or empty"
+            )
+            section.left_out.append(f"No curves of {model.label}: {reason}.")
             continue
         section.add(
-            curves.learning_curves(model, run.alone(model), colours),
+            curves.learning_curves(model, run.alone(model), colors),
             f"Learning curves of {model.label}: losses by term and accuracy over steps; validation "
             f"accuracy at the selected step {summary.whole(model.value('selected_step'))} is "
             f"{summary.percent(model.value('val', 'accuracy'))}.",
@@ -108,17 +116,24 @@ def _curves(run: Run, colours: style.Palette) -> Section:
     return section
 
 
-def _balance(run: Run, colours: style.Palette) -> Section:
+def _balance(run: Run, colors: style.Palette) -> Section:
     section = Section()
     models = curves.balanced(run.models)
     if models:
         names = ", ".join(model.label for model in models)
         section.add(
-            curves.gradient_balance(models, colours),
+            curves.gradient_balance(models, colors),
             f"Gradient norm on the features by loss term over steps, for {names}.",
         )
     else:
         section.left_out.append("No model of this run logged gradient norms of several loss terms.")
+    for model in run.models:
+        terms = curves.not_measured(model, run.weights)
+        if terms:
+            section.left_out.append(
+                f"{model.label}: the gradient norm of {', '.join(terms)} is not measured, because "
+                "the term reads the student's feature maps."
+            )
     return section
 
 
@@ -129,18 +144,18 @@ def _confusion(run: Run) -> Section:
         if "confusion" in model.entry:
             columns.setdefault(model.modality, []).append(model)
         else:
-            section.left_out.append(f"No confusion matrix of {model.label}: it left none.")
+            section.left_out.append(f"No confusion matrix of {model.label}: results.json has none.")
     if columns:
         names = ", ".join(model.label for column in columns.values() for model in column)
         section.add(
             figures.confusion_grid(list(columns.values()), run.class_names),
-            f"Confusion matrices on the test split, one column a modality: {names}.",
+            f"Confusion matrices on the test split, one column per modality: {names}.",
         )
     return section
 
 
 class SimilarityTable(NamedTuple):
-    """Mean cosines by band and pairing over so many examples."""
+    """Mean cosines by band and pairing over a number of examples."""
 
     title: str
     examples: int
@@ -150,16 +165,20 @@ class SimilarityTable(NamedTuple):
 def _similarity(run: Run) -> tuple[Section, list[SimilarityTable]]:
     section, tables = Section(), []
     if len(run.teachers) < 2:
-        section.left_out.append("Band similarity compares two teachers; this run has fewer.")
+        section.left_out.append(
+            "No band similarity: it compares two teachers, and this run has fewer."
+        )
     for first, second in itertools.combinations(run.teachers.values(), 2):
         title = f"{first.label} and {second.label}"
         try:
-            one, other = matched(first, second)
+            first_examples, second_examples = matched(first, second)
         except IncomparableError as reason:
             section.left_out.append(f"No band similarity of {title}: {reason}")
             continue
-        cosines = band_similarity(one.features, other.features, cutoff=_cutoff(run))
-        tables.append(SimilarityTable(title, len(one.id), cosines))
+        cosines = band_similarity(
+            first_examples.features, second_examples.features, cutoff=_cutoff(run)
+        )
+        tables.append(SimilarityTable(title, len(first_examples.id), cosines))
         values = "; ".join(f"{band} {row['true pairs']:.2f}" for band, row in cosines.items())
         section.add(
             figures.similarity_bars(cosines, title),

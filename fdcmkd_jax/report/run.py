@@ -1,32 +1,34 @@
-"""What a run left in its workdir, read once and typed."""
+"""Reads the files of a finished run into typed records."""
 
 import dataclasses
 import json
 import math
 import pathlib
+import zipfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from fdcmkd_jax.log import read_rows
+from fdcmkd_jax.registry import ConfigError
+from fdcmkd_jax.training.log import read_rows
 
-OWN_TERMS = ("task", "auxiliary")
-"""Loss terms in which a student meets no teacher."""
+LABEL_TERMS = ("task", "auxiliary")
+"""Loss terms that read no teacher."""
 
 
-class RunError(ValueError):
-    """The workdir does not hold a finished run; the message is one line for the user."""
+class RunError(ConfigError):
+    """The workdir does not hold a finished run; the message is one line."""
 
 
 class Examples(NamedTuple):
-    """The test split as the selected model sees it.
+    """Features of the test split under the selected checkpoint.
 
     Attributes:
-        features: ``[N, D]`` float32, what distillation compares.
+        features: ``[N, D]`` float32, the features that distillation compares.
         labels: ``[N]`` int32, the true classes.
-        id: ``[N]`` int32, one number an example, the same for every model of a run.
+        id: ``[N]`` int32, a number per example that is the same for all models of a run.
     """
 
     features: Float[np.ndarray, "N D"]
@@ -34,7 +36,7 @@ class Examples(NamedTuple):
     id: Int[np.ndarray, " N"]
 
     def take(self, rows: Int[np.ndarray, " n"]) -> "Examples":
-        """The examples at ``rows``, shape ``[n]``."""
+        """Returns the examples at the positions ``rows``, shape ``[n]``."""
         return Examples(*(field[rows] for field in self))
 
 
@@ -43,13 +45,13 @@ class Model:
     """One trained network: a teacher (trained alone) or a student.
 
     Attributes:
-        modality: What it sees, such as ``"image"``.
-        teacher: The modality that taught it; None for a teacher.
+        modality: The modality of its inputs, such as ``"image"``.
+        teacher: The modality of its teacher; None for a teacher.
         entry: Its entry in results.json.
-        train: Its training rows of metrics.jsonl by rising step; empty if it left none.
-        held_out: Its rows of the split that selected the step, likewise.
-        select_split: That split: ``"val"`` unless the config says ``"test"``.
-        test: Its features on the test split; None if it left none.
+        train: Its training rows of metrics.jsonl by rising step; empty if there are none.
+        held_out: Its rows of the split that selected the step, by rising step.
+        test: Its features on the test split; None if they are missing.
+        select_split: The split that selected the step: ``"val"`` or ``"test"``.
     """
 
     modality: str
@@ -62,24 +64,24 @@ class Model:
 
     @property
     def loaded(self) -> bool:
-        """Whether it was trained by an earlier run and only evaluated in this one."""
+        """Whether an earlier run trained it and this run only evaluated it."""
         return "loaded_from" in self.entry
 
     @property
     def label(self) -> str:
-        """Its name on the page, unique within a run."""
+        """Its name on the page, unique in a run."""
         if self.teacher is None:
             return f"teacher {self.modality}"
         return f"student {self.teacher} → {self.modality}"
 
     def value(self, *keys: str) -> float:
-        """The number under nested keys of its entry; see `lookup`."""
+        """Returns the number under nested keys of its entry; see `lookup`."""
         return lookup(self.entry, *keys)
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished run: its models by modality (teachers) and in order (students)."""
+    """A finished run with its teachers by modality and its students in order."""
 
     config: Mapping[str, Any]
     environment: Mapping[str, Any]
@@ -90,31 +92,31 @@ class Run:
 
     @property
     def models(self) -> list[Model]:
-        """Teachers, then students."""
+        """The teachers, then the students."""
         return [*self.teachers.values(), *self.students]
 
     def teacher_of(self, student: Model) -> Model | None:
-        """The model that taught a student; None if the run does not hold it."""
+        """Returns the teacher of a student; None if it is not in this run."""
         return self.teachers.get(student.teacher or "")
 
     def alone(self, model: Model) -> Model | None:
-        """The teacher of a student's own modality: the same network trained without a teacher."""
+        """Returns the model of a student's modality that was trained without a teacher, if any."""
         return self.teachers.get(model.modality) if model.teacher else None
 
     @property
     def weights(self) -> dict[str, float]:
-        """The weight of each of the students' loss terms."""
+        """The loss weights of the students, by term."""
         return {term: float(w) for term, w in self.config.get("weights", {}).items()}
 
     @property
     def distils(self) -> bool:
-        """Whether students learn from a teacher: a term that reads one has weight."""
-        return any(weight > 0 for term, weight in self.weights.items() if term not in OWN_TERMS)
+        """Whether students learn from a teacher: a term that reads the teacher has a weight."""
+        return any(weight > 0 for term, weight in self.weights.items() if term not in LABEL_TERMS)
 
     @property
     def pairing(self) -> str:
-        """Whom a student's teacher saw: ``"true"`` partners, unless the run is a control."""
-        return str(self.config.get("data", {}).get("pairing", "true"))
+        """The pairing of the training examples: ``"true"``, or another in a control."""
+        return str(self.config.get("pairing", {}).get("kind", "true"))
 
     @property
     def method(self) -> str:
@@ -123,9 +125,9 @@ class Run:
 
 
 def lookup(tree: Mapping[str, Any], *keys: str) -> float:
-    """The number under nested keys, NaN where there is none.
+    """Returns the number under nested keys; NaN if there is none.
 
-    Example:
+    Examples:
         >>> lookup({"test": {"accuracy": 0.5}}, "test", "accuracy")
         0.5
     """
@@ -139,17 +141,17 @@ def read(workdir: pathlib.Path) -> Run:
     """Reads a run's workdir.
 
     Args:
-        workdir: The folder the run was written to.
+        workdir: The run's folder.
 
     Returns:
-        The run. A model without metrics.jsonl has no rows, one without test.npz no features.
+        The run. A model without metrics.jsonl has no rows, a model without test.npz no features.
 
     Raises:
-        RunError: If the folder is missing, a required file is missing or not JSON, or results.json
-            lacks a key that every run writes.
+        RunError: If the folder or a required file is missing, a file cannot be read, or
+            results.json lacks a key that every run writes.
     """
     if not workdir.is_dir():
-        raise RunError(f"{workdir} is not a folder; give the workdir of a finished run.")
+        raise RunError(f"{workdir} is not a folder; pass the workdir of a finished run.")
     results = _read_json(workdir / "results.json")
     config = _read_json(workdir / "config.json")
     select_split = str(config.get("evaluate", {}).get("select_split", "val"))
@@ -206,12 +208,16 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
         raise RunError(f"{path.parent} has no {path.name}: no run has finished there.")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RunError(f"{path} is not JSON: {error}.") from error
 
 
 def _read_test(path: pathlib.Path) -> Examples | None:
     if not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as arrays:
-        return Examples(*(arrays[field] for field in Examples._fields))
+    try:
+        # Opened here, because np.load leaves the file open if it is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return Examples(*(arrays[field] for field in Examples._fields))
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"cannot read the features in {path}: {error}.") from error

@@ -1,4 +1,4 @@
-"""How alike two models' features are, band by band, against pairs that should not be alike."""
+"""Cosine similarity of two models' features by band, for true pairs and broken pairs."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,16 +7,16 @@ from jaxtyping import Float, Int
 from fdcmkd_jax.frequency import split_bands
 
 BANDS = ("raw", "low with DC", "low without DC", "high")
-"""Compared parts of a feature: all of it, the low band with bin 0 (DC) and without, the rest."""
+"""Parts of a feature that are compared: all bins, the low band with and without bin 0, the high."""
 
 PAIRINGS = ("true pairs", "mismatched pairs", "channels permuted")
-"""Compared pairs: the same example, another example, the same with one side's channels shuffled."""
+"""Compared pairs: the same example; another example; the same with one side's channels permuted."""
 
 
 def cosine(
     first: Float[np.ndarray, "N D"], second: Float[np.ndarray, "N D"]
 ) -> Float[np.ndarray, " N"]:
-    """The cosine of the angle between rows.
+    """Computes the cosine of the angle between corresponding rows.
 
     Args:
         first: Shape ``[N, D]``.
@@ -25,7 +25,7 @@ def cosine(
     Returns:
         Shape ``[N]``, in [-1, 1]; 0 where a row is zero.
 
-    Example:
+    Examples:
         >>> cosine(np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([[3.0, 4.0], [1.0, 0.0]])).tolist()
         [0.6, 0.0]
     """
@@ -34,11 +34,11 @@ def cosine(
 
 
 def bands(x: Float[np.ndarray, "N D"], *, cutoff: float) -> dict[str, Float[np.ndarray, "N D"]]:
-    """The compared parts of features.
+    """Splits features into the compared parts.
 
     Args:
         x: Shape ``[N, D]``, D at least 4.
-        cutoff: Share of the DFT bins that is low, in (0, 1).
+        cutoff: Share of the DFT bins in the low band, in (0, 1).
 
     Returns:
         One ``[N, D]`` array for each of `BANDS`.
@@ -51,11 +51,11 @@ def bands(x: Float[np.ndarray, "N D"], *, cutoff: float) -> dict[str, Float[np.n
 
 
 def mismatch(count: int, *, seed: int = 0) -> Int[np.ndarray, " N"]:
-    """A random permutation that leaves nothing in its place.
+    """Draws a random permutation without fixed points.
 
     Args:
-        count: How many examples, N.
-        seed: Same seed, same permutation.
+        count: Number of examples, N.
+        seed: Random seed.
 
     Returns:
         Shape ``[N]``: one cycle through all examples, so no entry equals its index if N > 1.
@@ -73,16 +73,16 @@ def band_similarity(
     cutoff: float = 0.5,
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """The mean cosine of each band, for true pairs and for two kinds of broken pairs.
+    """Computes the mean cosine of each band for true pairs and two kinds of broken pairs.
 
     Mismatched pairs keep what all examples of a model share, such as the mean feature. Permuting
-    the channels keeps the values of every vector (so its mean, bin 0) and loses their order.
+    the channels keeps the values of every vector (and so its mean, bin 0) but not their order.
 
     Args:
-        first: Shape ``[N, D]``, one model's features, row by row of the same examples as
-        second: Shape ``[N, D]``, another model's features.
-        cutoff: Share of the DFT bins that is low, in (0, 1).
-        seed: Draws the mismatch and the channel permutation.
+        first: Shape ``[N, D]``, features of one model.
+        second: Shape ``[N, D]``, features of another model for the same examples.
+        cutoff: Share of the DFT bins in the low band, in (0, 1).
+        seed: Random seed of the mismatch and the channel permutation.
 
     Returns:
         ``{band: {pairing: mean cosine}}`` over `BANDS` and `PAIRINGS`, each in [-1, 1].
@@ -95,14 +95,15 @@ def band_similarity(
     count, width = second.shape
     channels = np.random.RandomState(seed).permutation(width)
     partners = (second, second[mismatch(count, seed=seed)], second[:, channels])
-    own = bands(first, cutoff=cutoff)
-    other = {
+    first_bands = bands(first, cutoff=cutoff)
+    second_bands = {
         pairing: bands(partner, cutoff=cutoff)
         for pairing, partner in zip(PAIRINGS, partners, strict=True)
     }
     return {
         band: {
-            pairing: float(np.mean(cosine(own[band], other[pairing][band]))) for pairing in PAIRINGS
+            pairing: float(np.mean(cosine(first_bands[band], second_bands[pairing][band])))
+            for pairing in PAIRINGS
         }
         for band in BANDS
     }

@@ -1,4 +1,4 @@
-"""The report's words and tables, computed from a run."""
+"""The sentences and tables of the report."""
 
 import json
 import math
@@ -11,9 +11,9 @@ MISSING = "n/a"
 
 
 def percent(share: float) -> str:
-    """A share of 1 in percent with one decimal.
+    """Formats a share of 1 in percent with one decimal.
 
-    Example:
+    Examples:
         >>> percent(0.8695), percent(math.nan)
         ('87.0 %', 'n/a')
     """
@@ -21,9 +21,9 @@ def percent(share: float) -> str:
 
 
 def points(share: float) -> str:
-    """A difference of two shares in percentage points, with its sign.
+    """Formats a difference of two shares in percentage points, with its sign.
 
-    Example:
+    Examples:
         >>> points(-0.051)
         '-5.1 points'
     """
@@ -31,9 +31,9 @@ def points(share: float) -> str:
 
 
 def whole(number: float, unit: str = "") -> str:
-    """A number without decimals, thousands apart, with its unit.
+    """Formats a number without decimals, with thousands separators and its unit.
 
-    Example:
+    Examples:
         >>> whole(1234.5, " s")
         '1,234 s'
     """
@@ -41,7 +41,7 @@ def whole(number: float, unit: str = "") -> str:
 
 
 def headline(run: Run) -> list[str]:
-    """One sentence a student: what it reached, and what the same modality reaches alone."""
+    """Summarizes each student in a sentence: its accuracy, and that of its modality alone."""
     if not run.students:
         return [
             f"The {model.modality} model, trained alone, reaches "
@@ -52,55 +52,55 @@ def headline(run: Run) -> list[str]:
 
 
 def _student_sentence(run: Run, student: Model) -> str:
-    reached = student.value("test", "accuracy")
+    accuracy = student.value("test", "accuracy")
     training = f"taught by {student.teacher}" if run.distils else "trained without a teacher"
     if run.distils and run.pairing != "true":
         training += f" on {run.pairing} pairs (a control)"
     sentence = (
-        f"The {student.modality} student {training} reaches {percent(reached)} on the test split"
+        f"The {student.modality} student {training} reaches {percent(accuracy)} on the test split"
     )
     alone = run.alone(student)
     if alone is None:
-        return f"{sentence}; this run has no {student.modality} model trained alone beside it."
+        return f"{sentence}; this run has no {student.modality} model trained alone."
     reference = alone.value("test", "accuracy")
     role = (
         ", the other direction's teacher,"
-        if any(other.teacher == student.modality for other in run.students)
+        if any(sibling.teacher == student.modality for sibling in run.students)
         else ""
     )
     return (
         f"{sentence}; the {student.modality} model trained alone{role} reaches "
-        f"{percent(reference)} ({points(reached - reference)})."
+        f"{percent(reference)} ({points(accuracy - reference)})."
     )
 
 
 def caveats(run: Run) -> list[str]:
-    """What the numbers do not say."""
+    """Lists the limits of the numbers."""
     result = [
-        f"One run is one seed (here {run.seed}): its numbers carry no interval. Differences need "
+        f"One run is one seed (here {run.seed}), so its numbers have no interval. Comparisons need "
         "several seeds.",
-        "A teacher doubles as the no-distillation reference of its modality: it was trained on "
+        "A teacher is also the reference without distillation of its modality: it was trained on "
         "labels alone.",
-        "Where pairs share labels, part of any gain is regularisation. Only controls (no teacher, "
-        "shuffled or mismatched pairs, a relabelled or random teacher) tell it from what the "
-        "teacher transfers.",
+        "If pairs share labels, part of any gain is regularization. Only controls (no teacher, "
+        "shuffled or mismatched pairs, a relabelled or random teacher) separate it from the "
+        "knowledge that the teacher transfers.",
     ]
     if any(model.select_split == "test" for model in run.models):
         result.append("Steps were selected on the test split, so test accuracies are optimistic.")
-    labelled = run.config.get("data", {}).get("labelled_per_class")
+    labelled = run.config.get("pairing", {}).get("labelled_per_class")
     if labelled:
         result.append(
-            f"Students saw labels of {labelled} training pairs a class only. A teacher trained on "
-            "more labels is no fair reference for them."
+            f"Students were trained with the labels of only {labelled} training pairs per class. A "
+            "teacher trained with more labels is not a fair reference for them."
         )
     return result
 
 
 class Row(NamedTuple):
-    """A line of the results table, as text; ``colour`` is a model's, empty for one of its heads."""
+    """A row of the results table, as text; ``color`` is empty for a head of a model."""
 
     name: str
-    colour: str
+    color: str
     val: str
     test: str
     last: str = ""
@@ -109,12 +109,15 @@ class Row(NamedTuple):
     seconds: str = ""
 
 
-def results(run: Run, colours: Mapping[str, str]) -> list[Row]:
-    """The results table: students, then teachers, each followed by its band heads.
+def results(run: Run, colors: Mapping[str, str]) -> list[Row]:
+    """Makes the results table: students, then teachers, each followed by its band heads.
 
     Args:
         run: A finished run.
-        colours: Of models, by label.
+        colors: Colors of the models, by label.
+
+    Returns:
+        The rows.
     """
     rows = []
     for model in (*run.students, *run.teachers.values()):
@@ -122,7 +125,7 @@ def results(run: Run, colours: Mapping[str, str]) -> list[Row]:
         rows.append(
             Row(
                 name=model.label if head == "main" else f"{model.label}, head {head}",
-                colour=colours[model.label],
+                color=colors[model.label],
                 val=percent(model.value("val", "accuracy")),
                 test=percent(model.value("test", "accuracy")),
                 last=percent(model.value("last", "test", "accuracy")),
@@ -134,14 +137,14 @@ def results(run: Run, colours: Mapping[str, str]) -> list[Row]:
         for head in model.entry.get("heads", {}):
             val = percent(model.value("heads", head, "val", "accuracy"))
             test = percent(model.value("heads", head, "test", "accuracy"))
-            rows.append(Row(name=head, colour="", val=val, test=test))
+            rows.append(Row(name=head, color="", val=val, test=test))
     return rows
 
 
 def settings(tree: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """A configuration by section, nested keys joined by dots.
+    """Lists a configuration by section, with nested keys joined by dots.
 
-    Example:
+    Examples:
         >>> settings({"seed": 0, "method": {"name": "fd_cmkd", "cutoff": 0.5}})
         [('seed', [('', '0')]), ('method', [('name', 'fd_cmkd'), ('cutoff', '0.5')])]
     """

@@ -1,19 +1,24 @@
-"""Many runs: arms and their controls over seeds, with statistics, tables and a page.
+"""Studies: arms and their controls over several seeds, with statistics, tables and a page.
 
-``python -m fdcmkd_jax.study STUDY_FILE --workdir=DIR``; see its ``--help`` and ``studies/``.
+Command: ``python -m fdcmkd_jax.study STUDY_FILE --workdir=DIR``, or ``fdcmkd-jax study ...``; see
+its ``--help`` and the folder ``studies/``.
 """
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fdcmkd_jax.log import write_json
+from fdcmkd_jax.registry import ConfigError, unknown
 from fdcmkd_jax.study import page, tables
-from fdcmkd_jax.study.analysis import Analysis, analyse, verdict
+from fdcmkd_jax.study.analysis import Analysis, analyze, verdict
+from fdcmkd_jax.study.cell_config import cells, check_arms
 from fdcmkd_jax.study.publish import publish
-from fdcmkd_jax.study.spec import Arm, Cell, Study, cells, check, read
-from fdcmkd_jax.study.work import check_config, claim, locked, reuse, run_cells, status
-from fdcmkd_jax.tables import ConfigError, unknown
+from fdcmkd_jax.study.reading import read
+from fdcmkd_jax.study.reuse import check_same_config, check_same_study, copy_finished_cells
+from fdcmkd_jax.study.scheduler import run_cells, status
+from fdcmkd_jax.study.spec import Arm, Cell, Study
+from fdcmkd_jax.training.lock import locked
+from fdcmkd_jax.training.log import write_json
 
 
 def run(
@@ -25,47 +30,47 @@ def run(
     report_only: bool = False,
     reuse_from: Path | None = None,
 ) -> Analysis:
-    """Runs the cells that are missing and leaves tables and a page in ``workdir``.
+    """Runs the missing cells and writes tables and a page into ``workdir``.
 
-    Called again it continues where it was cut off; failed cells are tried again.
+    A second call continues a study that was interrupted and tries failed cells again.
 
     Args:
-        study: From `read`.
-        workdir: The study's folder; made if missing.
-        arms: Only these and the baseline, whose teachers they share; all if empty.
-        jobs: Processes at a time; as many as there are cores by default.
-        report_only: Run nothing, write the tables and the page from what is there.
-        reuse_from: Another study's folder, or one above several: its finished cells of the same
-            config and seed are copied, not run again.
+        study: The study, from `read`.
+        workdir: The study's folder; created if missing.
+        arms: Run only these arms and the baseline, whose teachers they share; empty for all arms.
+        jobs: Number of worker processes; by default the number of processor cores.
+        report_only: Run no cell; write the tables and the page from the finished cells.
+        reuse_from: Another study's folder, or a folder that holds several; its finished cells of
+            the same config and seed are copied instead of run.
 
     Returns:
         The numbers written to ``study.json``, ``study.csv``, ``study.md`` and ``study.html``.
 
     Raises:
-        ConfigError: On a mistake in the study or its config, a workdir of another study, or one
-            that another process is using.
+        ConfigError: On a mistake in the study or its config, or if the workdir belongs to another
+            study or is used by another process.
     """
     workdir = workdir.absolute()
-    todo = chosen_cells(study, arms)
-    check(study)
+    chosen = chosen_cells(study, arms)
+    check_arms(study)
     if report_only and not workdir.is_dir():
         raise ConfigError(f"{workdir} does not exist; without --report-only the study is run.")
-    with locked(workdir):
-        claim(study, workdir)
+    with locked(workdir, "running a study"):
+        check_same_study(study, workdir)
         for cell in cells(study):
             if status(cell, workdir) == "done":
-                check_config(study, cell, workdir)
+                check_same_config(study, cell, workdir)
         if reuse_from is not None:
-            reuse(study, todo, workdir, reuse_from)
+            copy_finished_cells(study, chosen, workdir, reuse_from)
         if not report_only:
-            run_cells(study, todo, workdir, jobs=jobs or len(os.sched_getaffinity(0)))
-        analysis = analyse(study, workdir)
+            run_cells(study, chosen, workdir, jobs=jobs or len(os.sched_getaffinity(0)))
+        analysis = analyze(study, workdir)
         write(analysis, workdir)
     return analysis
 
 
 def chosen_cells(study: Study, arms: Sequence[str] = ()) -> list[Cell]:
-    """The cells of some arms and of the baseline; all if none is named.
+    """Lists the cells of the named arms and of the baseline; all cells if no arm is named.
 
     Raises:
         ConfigError: If an arm is unknown.
@@ -78,7 +83,7 @@ def chosen_cells(study: Study, arms: Sequence[str] = ()) -> list[Cell]:
 
 
 def write(analysis: Analysis, workdir: Path) -> None:
-    """Leaves ``study.json``, ``study.csv``, ``study.md`` and ``study.html`` in ``workdir``."""
+    """Writes ``study.json``, ``study.csv``, ``study.md`` and ``study.html`` into ``workdir``."""
     write_json(workdir / "study.json", tables.as_json(analysis, workdir))
     for name, text in (
         ("study.csv", tables.as_csv(analysis, workdir)),
@@ -93,7 +98,7 @@ __all__ = [
     "Arm",
     "Cell",
     "Study",
-    "analyse",
+    "analyze",
     "cells",
     "chosen_cells",
     "publish",

@@ -1,20 +1,20 @@
-"""A study's numbers as JSON, CSV and Markdown."""
+"""The numbers of a study as JSON, CSV and Markdown."""
 
 import csv
 import dataclasses
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fdcmkd_jax.metrics import t_interval
-from fdcmkd_jax.study.analysis import MEAN, Against, Analysis, points, verdict
-from fdcmkd_jax.study.spec import cells
-from fdcmkd_jax.study.work import reason, status
+from fdcmkd_jax.study.analysis import MEAN, Analysis, ArmComparison, ArmResult, points, verdict
+from fdcmkd_jax.study.cell_config import cells
+from fdcmkd_jax.study.scheduler import reason, status
+from fdcmkd_jax.study.statistics import t_interval
 
 
 class Row(NamedTuple):
-    """A line of a results table, as text: percent, and points of difference."""
+    """A row of a results table, as text: percent, and points of difference."""
 
     arm: str
     label: str
@@ -30,56 +30,58 @@ class Row(NamedTuple):
 
 
 def rows(analysis: Analysis, direction: str) -> list[Row]:
-    """The results of one direction, an arm a row, in the order of the study file."""
-    result = []
-    for name, finding in analysis.findings[direction].items():
+    """Makes the results table of one direction, one row per arm in the order of the study file."""
+    table = []
+    for name, result in analysis.results[direction].items():
         label = analysis.study.arms[name].label
-        rate = analysis.chosen[name]
-        control = finding.control
-        result.append(
+        rate = analysis.rates[name]
+        control = result.over_control
+        table.append(
             Row(
                 arm=name,
                 label=label if rate is None else f"{label} (learning rate {rate:g})",
-                seeds=str(len(finding.test)),
-                test=_interval(finding.test),
-                gain=_gain(finding.baseline),
-                gain_p=_p(finding.baseline),
+                seeds=str(len(result.test)),
+                test=_interval(result.test),
+                gain=_gain(result.over_baseline),
+                gain_p=_p(result.over_baseline),
                 control=_gain(control),
-                best_control="" if control is None else control.other,
+                best_control="" if control is None else control.reference,
                 control_p=_p(control),
-                last=_interval(finding.last),
-                optimistic=_interval(finding.optimistic),
+                last=_interval(result.last),
+                optimistic=_interval(result.optimistic),
             )
         )
-    return result
+    return table
 
 
 def teachers(analysis: Analysis) -> list[tuple[str, str]]:
-    """Modality and test accuracy of each teacher."""
+    """Returns the modality and the test accuracy of each teacher."""
     return [(modality, _interval(values)) for modality, values in analysis.teachers.items()]
 
 
 def title_of(direction: str) -> str:
-    """A direction as people read it."""
+    """Returns the title of a direction."""
     return "mean of the directions" if direction == MEAN else direction.replace("->", " → ")
 
 
 def as_markdown(analysis: Analysis) -> str:
-    """The tables with the verdicts, to be read as text or pasted."""
+    """Formats verdicts and tables as Markdown."""
     study = analysis.study
     lines = [f"# {study.title}", "", study.question, ""]
     for name, arm in study.arms.items():
         lines.append(f"- **{arm.label}** (`{name}`): {verdict(analysis, name)}.")
-    for direction in analysis.findings:
-        found = rows(analysis, direction)
-        # A column that says nothing in any row is left out.
+    for direction in analysis.results:
+        body = rows(analysis, direction)
+        # Columns that are empty in every row are left out.
         fields = [
-            field for field in HEADINGS if field == "label" or any(getattr(r, field) for r in found)
+            field
+            for field in HEADINGS
+            if field == "label" or any(getattr(row, field) for row in body)
         ]
         lines += ["", f"## {title_of(direction)}", ""]
         lines += _table(
             [HEADINGS[field] for field in fields],
-            [[getattr(row, field) for field in fields] for row in found],
+            [[getattr(row, field) for field in fields] for row in body],
         )
     if analysis.teachers:
         lines += ["", "## Teachers", "", *_table(["modality", "test %"], teachers(analysis))]
@@ -106,35 +108,38 @@ HEADINGS = {
 
 
 def notes(analysis: Analysis) -> list[str]:
-    """How to read the tables, a paragraph a line."""
+    """Returns paragraphs that explain the tables."""
     study = analysis.study
-    result = [
-        "Test accuracy of the checkpoint that validation selected, mean and 95 % t interval over "
-        f"seeds. Gain: paired difference to {study.arms[study.baseline].label}, in points; p by "
-        "Holm's correction over the arms, intervals uncorrected. Verdicts rest on the mean of the "
-        f"directions and on an equivalence margin of {points(study.margin)}, stated beforehand.",
+    paragraphs = [
+        "Test %: test accuracy of the checkpoint selected on validation, mean and 95 % t interval "
+        f"over seeds. Gain: paired difference from {study.arms[study.baseline].label}, in points. "
+        "p values are corrected over the arms by Holm's method; intervals are not corrected. "
+        "Verdicts are based on the mean of the directions and on an equivalence margin of "
+        f"{points(study.margin)}, fixed before the study was run.",
     ]
     if study.learning_rates:
         rates = ", ".join(f"{rate:g}" for rate in study.learning_rates)
-        result.append(
-            f"Each arm was trained at learning rates {rates} and keeps the best on validation."
+        paragraphs.append(
+            f"Each arm was trained at the learning rates {rates} and keeps the rate that is best "
+            "on validation."
         )
     if analysis.optimistic:
-        result.append(
-            "Arms with a best test epoch and head selected on the test split, as the public code "
-            "does; their test accuracy is that of the last step instead."
+        paragraphs.append(
+            'Arms with a value under "best test epoch and head" were selected on the test split, '
+            "as in the public code; their test accuracy in the other columns is that of the last "
+            "step."
         )
-    return result
+    return paragraphs
 
 
 def as_csv(analysis: Analysis, workdir: Path) -> str:
-    """One row for each arm, direction and seed of the kept cells, also where none has finished."""
+    """Formats the kept cells as CSV: one row per arm, direction and seed, finished or not."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     columns = ("val", "test", "last", "optimistic", "step")
     writer.writerow(("arm", "label", "direction", "seed", "learning_rate", *columns, "status"))
     for cell in cells(analysis.study):
-        if analysis.chosen[cell.arm] != cell.learning_rate:
+        if analysis.rates[cell.arm] != cell.learning_rate:
             continue
         scores = analysis.scores[cell.arm].get(cell.seed, {})
         rate = "" if cell.learning_rate is None else f"{cell.learning_rate:g}"
@@ -148,14 +153,14 @@ def as_csv(analysis: Analysis, workdir: Path) -> str:
 
 
 def as_json(analysis: Analysis, workdir: Path) -> dict[str, Any]:
-    """Everything: the study, all cells (those of learning rates not kept included), statistics."""
+    """Returns the study, all its cells (at all learning rates) and all statistics as plain data."""
     study = analysis.study
     return {
         "study": {
             "title": study.title,
             "question": study.question,
             "seeds": study.seeds,
-            **study.claim(),
+            **study.fixed_settings(),
             "labels": {name: arm.label for name, arm in study.arms.items()},
         },
         "directions": list(analysis.directions),
@@ -168,7 +173,7 @@ def as_json(analysis: Analysis, workdir: Path) -> dict[str, Any]:
             }
             for cell in cells(study)
         ],
-        "learning_rates": dict(analysis.chosen),
+        "learning_rates": dict(analysis.rates),
         "scores": {
             arm: {
                 seed: {name: dataclasses.asdict(score) for name, score in scores.items()}
@@ -178,62 +183,63 @@ def as_json(analysis: Analysis, workdir: Path) -> dict[str, Any]:
         },
         "teachers": {name: dict(values) for name, values in analysis.teachers.items()},
         "statistics": {
-            direction: {arm: _statistics(finding) for arm, finding in found.items()}
-            for direction, found in analysis.findings.items()
+            direction: {arm: _statistics(result) for arm, result in by_arm.items()}
+            for direction, by_arm in analysis.results.items()
         },
         "verdicts": {arm: verdict(analysis, arm) for arm in study.arms},
     }
 
 
-def _statistics(finding: Any) -> dict[str, Any]:
-    def against(found: Against | None) -> dict[str, Any] | None:
-        if found is None:
-            return None
-        gain = found.comparison.gain
-        return {
-            "arm": found.other,
-            "seeds": found.comparison.seeds,
-            "gain": gain.mean,
-            "half_width": gain.half_width,
-            "p": found.comparison.p,
-            "p_corrected": found.p,
-            "p_equivalent": found.comparison.p_equivalent,
-            "p_equivalent_corrected": found.p_equivalent,
-        }
-
-    numbers = {}
+def _statistics(result: ArmResult) -> dict[str, Any]:
+    intervals = {}
     for field in ("test", "last", "optimistic"):
-        values = list(getattr(finding, field).values())
-        numbers[field] = t_interval(values)._asdict() if len(values) > 1 else None
+        values = list(getattr(result, field).values())
+        intervals[field] = t_interval(values)._asdict() if len(values) > 1 else None
     return {
-        **numbers,
-        "against_baseline": against(finding.baseline),
-        "against_best_control": against(finding.control),
+        **intervals,
+        "against_baseline": _comparison(result.over_baseline),
+        "against_best_control": _comparison(result.over_control),
     }
 
 
-def _table(head: list[str], body: Any) -> list[str]:
+def _comparison(arm: ArmComparison | None) -> dict[str, Any] | None:
+    if arm is None:
+        return None
+    return {
+        "arm": arm.reference,
+        "seeds": arm.comparison.seeds,
+        "gain": arm.comparison.gain.mean,
+        "half_width": arm.comparison.gain.half_width,
+        "p": arm.comparison.p,
+        "p_corrected": arm.p,
+        "p_equivalent": arm.comparison.p_equivalent,
+        "p_equivalent_corrected": arm.p_equivalent,
+    }
+
+
+def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """Returns the lines of a Markdown table."""
     lines = [head, ["---"] * len(head), *body]
     return ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
 
 
-def _interval(values: Mapping[int, float]) -> str:
-    found = list(values.values())
-    if len(found) < 2:
-        return f"{found[0]:.1f}" if found else ""
-    return str(t_interval(found))
+def _interval(by_seed: Mapping[int, float]) -> str:
+    values = list(by_seed.values())
+    if len(values) < 2:
+        return f"{values[0]:.1f}" if values else ""
+    return str(t_interval(values))
 
 
-def _gain(against: Against | None) -> str:
-    if against is None:
+def _gain(arm: ArmComparison | None) -> str:
+    if arm is None:
         return ""
-    return "{:+.1f} ± {:.1f}".format(*against.comparison.gain)
+    return "{:+.1f} ± {:.1f}".format(*arm.comparison.gain)
 
 
-def _p(against: Against | None) -> str:
-    if against is None:
+def _p(arm: ArmComparison | None) -> str:
+    if arm is None:
         return ""
-    return "< 0.001" if against.p < 0.001 else f"{against.p:.3f}"
+    return "< 0.001" if arm.p < 0.001 else f"{arm.p:.3f}"
 
 
 def _plain(value: int | float | None) -> str:

@@ -1,4 +1,4 @@
-"""A process that runs cells one after another, and dies without taking the study with it."""
+"""A worker process that runs cells; if it dies, the study goes on."""
 
 import contextlib
 import multiprocessing
@@ -10,11 +10,12 @@ import traceback
 from multiprocessing import connection
 from pathlib import Path
 
-from fdcmkd_jax.allocator import keep_freed_memory
-from fdcmkd_jax.study.spec import Cell, Study, config_of
+from fdcmkd_jax.study.cell_config import config_of
+from fdcmkd_jax.study.spec import Cell, Study
+from fdcmkd_jax.training.allocator import keep_freed_memory
 
 ARMS = 6
-"""Arms of one process: compiled programs are never unloaded, and those of about 14 fill its
+"""Arms of one process: compiled programs are never unloaded, and those of about 14 arms fill its
 memory."""
 
 SECONDS_TO_END = 10
@@ -25,29 +26,30 @@ class Worker:
 
     Args:
         study: The study.
-        workdir: Its folder.
-        cores: Where the process runs.
+        workdir: The study's folder.
+        cores: The processor cores that the process may use.
 
     Attributes:
-        connection: Ready for reading when the cell has ended.
-        cores: As given.
-        arm: That of the last cell, whose compiled programs the process holds; empty before it.
+        connection: Becomes readable when the cell has ended.
+        cores: As passed.
+        arm: The arm of the last cell, whose compiled programs the process holds; empty before the
+            first cell.
     """
 
     def __init__(self, study: Study, workdir: Path, cores: set[int]) -> None:
-        spawn = multiprocessing.get_context("spawn")  # JAX has threads, which a fork would lose.
-        self.connection, theirs = spawn.Pipe()
+        spawn = multiprocessing.get_context("spawn")  # JAX has threads, which do not survive fork.
+        self.connection, child_end = spawn.Pipe()
         self.cores = cores
         self.arm = ""
         self._cell: Cell | None = None
         self._busy, self._arms = False, 0
-        self._process = spawn.Process(target=serve, args=(theirs, study, workdir, cores))
+        self._process = spawn.Process(target=serve, args=(child_end, study, workdir, cores))
         self._process.start()
-        theirs.close()  # Now ours ends when the process does.
+        child_end.close()  # Now our end of the pipe is closed when the process ends.
 
     @property
     def spent(self) -> bool:
-        """Whether it should get no further cell."""
+        """Whether the process must not get another cell."""
         return self._arms >= ARMS or not self._process.is_alive()
 
     def give(self, cell: Cell) -> None:
@@ -58,7 +60,7 @@ class Worker:
         self.connection.send(cell)
 
     def answer(self) -> tuple[Cell, str]:
-        """The cell that has ended, and why it failed in one line; empty if it did not."""
+        """Returns the cell that has ended and the reason of its failure (empty if it succeeded)."""
         assert self._cell is not None
         self._busy = False
         try:
@@ -70,39 +72,39 @@ class Worker:
             return self._cell, f"its process was ended {by}; see log.txt beside this file"
 
     def stop(self) -> None:
-        """Ends the process: at once in the midst of a cell, which can be continued later."""
+        """Ends the process; a cell that is being run is interrupted and can be continued later."""
         if self._busy:
             self._process.terminate()
-        self.connection.close()  # An idle process ends when there is nobody to listen to.
+        self.connection.close()  # An idle process ends when its pipe is closed.
         self._process.join(SECONDS_TO_END)
         self._process.kill()
         self._process.join()
 
 
 def serve(orders: "connection.Connection", study: Study, workdir: Path, cores: set[int]) -> None:
-    """Runs the cells that arrive, answering each with the reason of its failure or nothing."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started us.
+    """Runs the cells that arrive and answers each with the reason of its failure or nothing."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent process.
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.sched_setaffinity(0, cores)  # Before JAX starts its threads.
     keep_freed_memory()
     arm = ""
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError, BrokenPipeError):  # The parent process has ended.
         while True:
             cell = orders.recv()
             if cell.arm != arm:
                 arm = cell.arm
-                _forget_programs()
+                _clear_programs()
             orders.send(_run(study, cell, workdir))
 
 
-def _forget_programs() -> None:
-    import jax
+def _clear_programs() -> None:
+    import jax  # Only once the process has its cores and its allocator.
 
     jax.clear_caches()
 
 
 def _end_with_parent() -> None:
-    """A study killed outright leaves no process behind that would go on writing."""
+    """Ends this process with its parent: a study that is killed leaves no process that writes."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -110,24 +112,29 @@ def _end_with_parent() -> None:
 
 
 def _run(study: Study, cell: Cell, workdir: Path) -> str:
+    """Runs a cell and returns the reason of its failure in one line, or nothing."""
+    # Only once the process has its cores and its allocator.
     import jax
     from absl import logging
 
     from fdcmkd_jax import experiment
-    from fdcmkd_jax.tables import ConfigError
+    from fdcmkd_jax.registry import ConfigError
 
     folder = workdir / cell.folder
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.txt").open("a", encoding="utf-8") as log:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-            os.dup2(log.fileno(), stream.fileno())  # What libraries in C++ print included.
+            os.dup2(log.fileno(), stream.fileno())  # Catches the output of C++ libraries too.
     logging.set_verbosity(logging.WARNING)
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # Cells and calls share programs.
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # Cells and calls share compiled programs.
         jax.config.update("jax_compilation_cache_dir", str(workdir / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     try:
         experiment.run(config_of(study, cell, workdir), folder, with_report=False)
+    except experiment.StoppedError as error:
+        print(f"{error}; the same command continues the study.", file=sys.stderr)
+        raise SystemExit(143) from error
     except Exception as error:
         traceback.print_exc()
         lines = str(error).strip().splitlines() or ["no message"]

@@ -11,14 +11,15 @@ from absl import logging
 
 from fdcmkd_jax.data.av_digits import protocol, raw
 from fdcmkd_jax.data.av_digits.builder import AvDigits, AvDigitsConfig
-from fdcmkd_jax.data.base import Dataset, Example, Preprocessing, Source
-from fdcmkd_jax.tables import ConfigError
+from fdcmkd_jax.data.av_digits.preprocessing import constants, preprocessing
+from fdcmkd_jax.data.base import Dataset, Example, Source
+from fdcmkd_jax.registry import ConfigError
 
 MODALITIES = ("audio", "image")
 
 
 class _Split:
-    """A split of the records, on the scale of the training split."""
+    """A split of the records, standardized by the training split."""
 
     def __init__(self, records: Source, scale: protocol.Scale) -> None:
         self._records, self._scale = records, scale
@@ -37,16 +38,18 @@ class _Split:
 
 
 def _prepare(data_dir: Path, config: AvDigitsConfig, prepared: Path) -> None:
-    """Writes the records; TFDS moves them into place only when they are whole."""
+    """Writes the records; TFDS moves them into place only when they are complete."""
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)  # TFDS warns of any configuration not listed in advance.
+    logging.set_verbosity(
+        logging.ERROR
+    )  # TFDS warns about configurations that are not listed in advance.
     tfds.disable_progress_bar()
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             builder = AvDigits(data_dir=data_dir, config=config, file_format="array_record")
             builder.download_and_prepare()
     except OSError:
-        # Another process may have moved the same records into place meanwhile: then use those.
+        # Another process may have moved the same records into place in the meantime.
         if not prepared.is_dir():
             raise
     finally:
@@ -55,10 +58,10 @@ def _prepare(data_dir: Path, config: AvDigitsConfig, prepared: Path) -> None:
 
 
 def av_digits(*, data_dir: Path, seed: int, pairs_per_class: int = 20) -> Dataset:
-    """The protocol AV-digits-20: 200 training, 500 validation and 1,000 test pairs of 10 digits.
+    """Loads AV-digits-20: 200 training, 500 validation and 1,000 test pairs of 10 digits.
 
-    Audio is ``[32, 13, 1]`` (MFCC frames), image ``[28, 28, 1]``, both float32 and standardised by
-    the training split. Records are prepared on first use and reused after.
+    Audio is ``[32, 13, 1]`` (MFCC frames), image ``[28, 28, 1]``, both float32 and standardized by
+    the training split. Records are prepared on first use and reused after that.
 
     Args:
         data_dir: Folder of the prepared records.
@@ -67,8 +70,8 @@ def av_digits(*, data_dir: Path, seed: int, pairs_per_class: int = 20) -> Datase
 
     Raises:
         ValueError: If ``pairs_per_class`` is out of range.
-        ConfigError: If the raw data are not installed, or differ from those the records under
-            ``data_dir`` were made from.
+        ConfigError: If the raw data are not installed, or the records under ``data_dir`` were made
+            from other raw data, or cannot be read.
     """
     protocol.check_draw(seed=seed, pairs_per_class=pairs_per_class)
     fingerprint = raw.fingerprint()
@@ -77,10 +80,10 @@ def av_digits(*, data_dir: Path, seed: int, pairs_per_class: int = 20) -> Datase
     if not prepared.is_dir():
         _prepare(data_dir, config, prepared)
     builder = tfds.builder_from_directory(prepared)
-    found = builder.info.metadata["fingerprint"]
-    if found != fingerprint:
+    recorded = builder.info.metadata["fingerprint"]
+    if recorded != fingerprint:
         raise ConfigError(
-            f"the records under {data_dir} were made from other raw data ({found}, now "
+            f"the records under {data_dir} were made from other raw data ({recorded}, now "
             f"{fingerprint}); delete that folder or choose another data_dir."
         )
     numbers: dict[str, Any] = {
@@ -94,23 +97,7 @@ def av_digits(*, data_dir: Path, seed: int, pairs_per_class: int = 20) -> Datase
             name: _Split(builder.as_data_source(split=name), scale)
             for name in ("train", "val", "test")
         },
-        preprocessing=_preprocessing(scale),
+        preprocessing={
+            modality: preprocessing(modality, constants(scale, modality)) for modality in MODALITIES
+        },
     )
-
-
-def _preprocessing(scale: protocol.Scale) -> dict[str, Preprocessing]:
-    frames = (protocol.NUM_FRAMES, protocol.NUM_COEFFICIENTS)
-    image = (protocol.IMAGE_SIZE, protocol.IMAGE_SIZE, 1)
-    constants = {name: np.asarray(value).tolist() for name, value in scale._asdict().items()}
-    return {
-        "audio": Preprocessing(
-            inputs={"frames": (frames, "float32"), "num_frames": ((), "int32")},
-            function=lambda raw: protocol.scale_clips(raw["frames"], raw["num_frames"], scale),
-            constants={name: constants[name] for name in constants if "image" not in name},
-        ),
-        "image": Preprocessing(
-            inputs={"image": (image, "uint8")},
-            function=lambda raw: protocol.scale_image(raw["image"], scale),
-            constants={name: constants[name] for name in constants if "image" in name},
-        ),
-    }

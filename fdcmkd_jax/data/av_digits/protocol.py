@@ -1,4 +1,4 @@
-"""AV-digits-20: which clip is paired with which image, in which split, on what scale.
+"""AV-digits-20: the pairs of clips and images, their splits and their scale.
 
 Written in NumPy alone, without knowledge of how records are stored.
 """
@@ -82,12 +82,12 @@ def check_draw(*, seed: int, pairs_per_class: int) -> None:
 
 
 class Scale(NamedTuple):
-    """What the training split says about scale.
+    """Means and standard deviations of the training split.
 
     Attributes:
         frame_mean: Mean of each coefficient over all training frames, shape ``[13]``.
         frame_std: Standard deviation of each coefficient, shape ``[13]``.
-        audio_mean: Mean of the padded, standardised training tensor.
+        audio_mean: Mean of the padded, standardized training tensor.
         audio_std: Its standard deviation.
         image_mean: Mean of the training pixels, in [0, 1].
         image_std: Their standard deviation.
@@ -118,21 +118,21 @@ def measure_scale(
 
 
 def pad_frames(frames: Float[np.ndarray, "T 13"]) -> Float[np.ndarray, "32 13"]:
-    """The first 32 frames, with zeros after a shorter clip's end."""
+    """Returns the first 32 frames, with zeros after a shorter clip's end."""
     kept = frames[:NUM_FRAMES]
     return np.pad(kept, ((0, NUM_FRAMES - len(kept)), (0, 0)))
 
 
 def scale_audio(clip: Float[np.ndarray, "T 13"], scale: Scale) -> Float[np.ndarray, "32 13 1"]:
-    """A clip as a model reads it: standardised, cut or padded to 32 frames, float32."""
+    """Makes a model's input of a clip: standardized, cut or padded to 32 frames, float32."""
     return scale_clips(pad_frames(clip)[None], np.array([len(clip)]), scale)[0]
 
 
 def scale_clips(frames: Any, num_frames: Any, scale: Scale) -> Any:
-    """Clips as a model reads them, of NumPy or JAX arrays.
+    """Makes a model's input of clips, as NumPy or JAX arrays.
 
     Args:
-        frames: Shape ``[N, 32, 13]``, float; what stands after a clip's end does not matter.
+        frames: Shape ``[N, 32, 13]``, float; values after a clip's end do not matter.
         num_frames: Shape ``[N]``, int; frames of each clip, 32 where it is longer.
         scale: Of the training split.
 
@@ -147,7 +147,7 @@ def scale_clips(frames: Any, num_frames: Any, scale: Scale) -> Any:
 
 
 def scale_image(image: Any, scale: Scale) -> Any:
-    """Images as a model reads them, of NumPy or JAX arrays.
+    """Makes a model's input of images, as NumPy or JAX arrays.
 
     Args:
         image: Shape ``[..., 28, 28, 1]``, uint8.

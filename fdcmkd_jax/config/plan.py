@@ -1,0 +1,73 @@
+"""Everything a run needs, checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flax import linen as nn
+
+from fdcmkd_jax import data
+from fdcmkd_jax.config.directions import Direction
+from fdcmkd_jax.config.resolve import TeacherOptions
+from fdcmkd_jax.data.base import Source
+from fdcmkd_jax.methods import Method
+from fdcmkd_jax.training.job import RunContext
+from fdcmkd_jax.training.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run needs, checked.
+
+    Attributes:
+        context: The parts that all models of the run share.
+        directions: The students to train, with their teachers.
+        data_name: The name of the data set in the config.
+        dataset: The data set.
+        teacher_view: The training split as teachers see it in their own training.
+        student_view: The training split as students see it.
+        models: The backbones by modality.
+        model_settings: Their names and options, for the record.
+        method: The distillation method.
+        weights: One weight per loss term of the students.
+        teacher: Options of teachers.
+        teacher_optimizer: The optimizer of the teachers.
+        student_optimizer: The optimizer of the students.
+        stored_views: The training split with stored teacher outputs, for each direction that has
+            them in place of teachers.
+    """
+
+    context: RunContext
+    directions: tuple[Direction, ...]
+    data_name: str
+    dataset: data.Dataset
+    teacher_view: Source
+    student_view: Source
+    models: Mapping[str, nn.Module]
+    model_settings: Mapping[str, Mapping[str, Any]]
+    method: Method
+    weights: Mapping[str, float]
+    teacher: TeacherOptions
+    teacher_optimizer: Optimizer
+    student_optimizer: Optimizer
+    stored_views: Mapping[Direction, Source]
+
+    @property
+    def teacher_modalities(self) -> tuple[str, ...]:
+        """The modalities of all teachers that run, each once."""
+        running = (name for name in self.directions if name not in self.stored_views)
+        return tuple(dict.fromkeys(name for direction in running for name in direction.teachers))
+
+    @property
+    def teacher_checkpoints(self) -> dict[str, Path]:
+        """By modality, the folders of teachers that an earlier run trained."""
+        folders = {name: self.teacher.checkpoints.get(name) for name in self.teacher_modalities}
+        return {modality: Path(folder) for modality, folder in folders.items() if folder}
+
+    @property
+    def start_checkpoints(self) -> dict[str, Path]:
+        """By modality, the folders of models with whose parameters students start."""
+        start_from = self.context.train.start_from
+        folders = {name.student: start_from.get(name.student) for name in self.directions}
+        return {modality: Path(folder) for modality, folder in folders.items() if folder}

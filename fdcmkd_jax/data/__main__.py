@@ -1,0 +1,130 @@
+"""The command for data sets: ``fdcmkd-jax data list|prepare|describe``."""
+
+import argparse
+import inspect
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from fdcmkd_jax import data
+from fdcmkd_jax.registry import ConfigError, constructor
+
+DESCRIPTION = """\
+Lists, prepares and describes data sets.
+
+    list             name the data sets, with a line on each
+    prepare NAME     write the records of a data set, which training otherwise does on first use
+    describe NAME    print its splits, modalities, shapes and classes
+
+NAME may be an import path of a data set of your own: my_package.my_module:my_data.
+"""
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m fdcmkd_jax.data") -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: The arguments after the command's name; those of this process by default.
+        prog: The command's name, in help and messages.
+
+    Returns:
+        The exit status.
+    """
+    flags = _parser(prog).parse_args(arguments)
+    logging.set_verbosity(logging.WARNING)
+    sys.path.append(str(Path.cwd()))  # Import paths name modules of the current folder, too.
+    try:
+        flags.action(flags)
+    except ConfigError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{prog}: cannot read or write {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def list_names(flags: argparse.Namespace) -> None:
+    """Prints the name of each data set with the first line of its documentation."""
+    del flags
+    for name in data.names():
+        documentation = inspect.getdoc(data.TABLE[name]) or ""
+        print(f"{name:16}{documentation.splitlines()[0]}")
+
+
+def prepare(flags: argparse.Namespace) -> None:
+    """Prepares the records of a data set."""
+    print(f"preparing {flags.name} under {flags.data_dir} ...", flush=True)
+    sizes = {name: len(split) for name, split in _load(flags).splits.items()}
+    print("prepared: " + ", ".join(f"{size:,} {name}" for name, size in sizes.items()))
+
+
+def describe(flags: argparse.Namespace) -> None:
+    """Prints the splits, modalities and classes of a data set, prepared if necessary."""
+    dataset = _load(flags)
+    for name, split in dataset.splits.items():
+        counts = _class_counts(split, len(dataset.class_names))
+        print(f"{name:8}{len(split):>10,} examples, {counts.min():,} to {counts.max():,} a class")
+    example = next(iter(dataset.splits.values()))[0]
+    for modality in dataset.modalities:
+        array = np.asarray(example[modality])
+        print(f"{modality:8}{array.dtype} {list(array.shape)}")
+    print(f"{len(dataset.class_names)} classes: {', '.join(dataset.class_names)}")
+
+
+def _class_counts(split: data.Source, num_classes: int) -> np.ndarray:
+    labels = [np.ravel(split[row]["label"]) for row in range(len(split))]
+    return np.bincount(np.concatenate(labels), minlength=num_classes)
+
+
+def _load(flags: argparse.Namespace) -> data.Dataset:
+    constructor("data set", data.TABLE, flags.name)  # A wrong name shows before its options.
+    options = dict(_option(text) for text in flags.option)
+    return data.make(flags.name, data_dir=flags.data_dir.absolute(), seed=flags.seed, **options)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Parses ``KEY=VALUE``; the value is JSON, or else a text."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise ConfigError(f"an option is KEY=VALUE, got {text!r}.")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    actions.add_parser("list", help="name the data sets").set_defaults(action=list_names)
+    for name, action, purpose in (
+        ("prepare", prepare, "write the records of a data set"),
+        ("describe", describe, "print splits, modalities, shapes and classes"),
+    ):
+        subparser = actions.add_parser(name, help=purpose)
+        subparser.set_defaults(action=action)
+        subparser.add_argument("name", metavar="NAME", help="see list, or an import path")
+        subparser.add_argument(
+            "--data_dir", type=Path, default=Path("data"), help="folder of the records (./data)"
+        )
+        subparser.add_argument("--seed", type=int, default=0, help="seed of the splits (0)")
+        subparser.add_argument(
+            "--option",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="an option of the data set, such as pairs_per_class=20; may be repeated",
+        )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

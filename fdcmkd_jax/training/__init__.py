@@ -1,0 +1,1 @@
+"""Training: state, steps, devices, checkpoints, evaluation, and the loop around them."""

@@ -1,0 +1,191 @@
+"""Evaluation of a trained model: a pass over a split, and the record of the final passes."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from fdcmkd_jax.data.base import Source
+from fdcmkd_jax.data.input import assemble, eval_batches
+from fdcmkd_jax.methods import Method
+from fdcmkd_jax.tasks import Task, metrics
+from fdcmkd_jax.training.devices import PROGRAMS, Devices
+from fdcmkd_jax.training.step import make_eval_step
+from fdcmkd_jax.types import Params
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """Options of evaluation and of checkpoint selection.
+
+    Attributes:
+        every_epochs: Number of epochs between evaluations; the last epoch is always evaluated.
+        batch_size: N of an evaluation batch, over all devices.
+        select_split: The split that selects a checkpoint. ``"test"`` is the public code's choice;
+            it makes the test accuracy optimistic.
+        select_heads: The heads among which the most accurate selects, and is reported.
+    """
+
+    every_epochs: int = 1
+    batch_size: int = 500
+    select_split: Literal["val", "test"] = "val"
+    select_heads: Sequence[str] = ("main",)
+
+    def __post_init__(self) -> None:
+        if self.every_epochs < 1 or self.batch_size < 1:
+            raise ValueError(
+                "every_epochs and batch_size must be positive, "
+                f"got {self.every_epochs} and {self.batch_size}."
+            )
+        if self.select_split not in ("val", "test"):
+            raise ValueError(f"select_split must be 'val' or 'test', got {self.select_split!r}.")
+        if "main" not in self.select_heads:
+            raise ValueError(f"select_heads must hold 'main', got {tuple(self.select_heads)}.")
+
+    def describe(self) -> str:
+        """Describes the selection rule in words."""
+        heads = " or ".join(self.select_heads)
+        return f"highest {self.select_split} accuracy of {heads}"
+
+
+class Result(NamedTuple):
+    """The result of one pass over a split.
+
+    Attributes:
+        heads: ``{head: {metric: mean}}``; ``main`` is the model's own classifier.
+        confusion: Counts of the main classifier, rows the true class, shape ``[K, K]``.
+        examples: This process's ``features``, ``predictions``, ``labels`` and ``id``, N first, in
+            the split's order.
+    """
+
+    heads: dict[str, dict[str, float]]
+    confusion: np.ndarray
+    examples: dict[str, np.ndarray]
+
+
+class EvalParams(NamedTuple):
+    """The variables of a model and the parameters of its method, on the devices."""
+
+    variables: Params
+    method: Params
+
+
+class Evaluator:
+    """Runs one model over splits.
+
+    Args:
+        model: The backbone.
+        modality: The modality it reads.
+        method: Supplies further heads.
+        task: Supplies targets and metrics.
+        devices: The devices to run on.
+        batch_size: N of a batch, over all devices.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        modality: str,
+        method: Method,
+        task: Task,
+        devices: Devices,
+        batch_size: int,
+    ) -> None:
+        self._step = _program(devices, model, modality, method, task)
+        self._devices, self._batch_size = devices, batch_size
+        self._assemble = functools.partial(assemble, task=task, modality=modality)
+
+    def __call__(self, candidates: Mapping[str, EvalParams], source: Source) -> dict[str, Result]:
+        """Evaluates several sets of parameters in one pass.
+
+        Args:
+            candidates: Parameters by name.
+            source: A split.
+
+        Returns:
+            Results by the same names.
+        """
+        totals: dict[str, Any] = dict.fromkeys(candidates)
+        examples: dict[str, list] = {name: [] for name in candidates}
+        for batch in eval_batches(source, self._batch_size, self._assemble):
+            rows = self._devices.split(batch)
+            for name, params in candidates.items():
+                sums, batch_examples = self._step(params.variables, params.method, rows)
+                totals[name] = metrics.add(totals[name], sums)
+                examples[name].append(self._devices.gather(batch_examples))
+        return {
+            name: Result(
+                heads={
+                    head: {metric: metrics.mean(sums) for metric, sums in head_sums.items()}
+                    for head, head_sums in totals[name]["heads"].items()
+                },
+                confusion=totals[name]["confusion"],
+                examples=_real_rows(examples[name]),
+            )
+            for name in candidates
+        }
+
+
+@functools.lru_cache(maxsize=PROGRAMS)
+def _program(
+    devices: Devices, model: nn.Module, modality: str, method: Method, task: Task
+) -> Callable:
+    """Compiles the step once for all runs of a process that share these parts."""
+    step = make_eval_step(model, modality, method, task)
+    return devices.map(step, batch_argument=2, split_output=1, donate=False)
+
+
+def best_head(results: Mapping[str, Mapping[str, float]], heads: Sequence[str]) -> str:
+    """Returns the most accurate of the heads that the model has; the first if tied."""
+    return max((head for head in heads if head in results), key=lambda h: results[h]["accuracy"])
+
+
+def record(
+    evaluator: Evaluator,
+    options: EvalOptions,
+    splits: Mapping[str, Source],
+    selected: EvalParams,
+    last: EvalParams | None,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Runs the final evaluation, with the one pass over the test split.
+
+    Args:
+        evaluator: Evaluates the model.
+        options: The options by which the checkpoint was selected.
+        splits: ``val`` and ``test``.
+        selected: The selected parameters.
+        last: The parameters after the last step; None if the model was not trained here, so that
+            the selected ones are the last.
+
+    Returns:
+        The model's entry in ``results.json`` (steps and seconds aside), and the test examples of
+        the selected parameters.
+    """
+    val = evaluator({"selected": selected}, splits["val"])["selected"].heads
+    candidates = {"selected": selected} | ({} if last is None else {"last": last})
+    test = evaluator(candidates, splits["test"])
+    chosen = test["selected"]
+    at_end = test.get("last", chosen)
+    head = best_head({"val": val, "test": chosen.heads}[options.select_split], options.select_heads)
+    entry = {
+        "selection": options.describe(),
+        "selected_head": head,
+        "val": val[head],
+        "test": chosen.heads[head],
+        "last": {"test": at_end.heads["main"]},
+        "heads": {
+            name: {"val": val[name], "test": chosen.heads[name]} for name in val if name != "main"
+        },
+        "confusion": chosen.confusion.tolist(),
+    }
+    return entry, chosen.examples
+
+
+def _real_rows(batches: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    joined = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+    real = joined.pop("mask").astype(bool)
+    return {name: rows[real] for name, rows in joined.items()}

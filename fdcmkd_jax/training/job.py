@@ -1,0 +1,133 @@
+"""One model to train, the options of training, and the parts that all models of a run share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from flax import linen as nn
+
+from fdcmkd_jax.data.base import Source
+from fdcmkd_jax.data.input import InputOptions
+from fdcmkd_jax.methods import Method
+from fdcmkd_jax.tasks import Task
+from fdcmkd_jax.training.devices import Devices
+from fdcmkd_jax.training.evaluation import EvalOptions, Evaluator
+from fdcmkd_jax.training.optim import Optimizer
+from fdcmkd_jax.training.stop import StopRequest
+from fdcmkd_jax.training.teachers import Teacher
+from fdcmkd_jax.types import Params
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of training.
+
+    Attributes:
+        num_epochs: Number of passes over the training split.
+        log_every_steps: Number of steps averaged into one row of the log.
+        parallel: ``"pmap"`` or ``"shard_map"``.
+        sync_batch_norm: Take BatchNorm statistics over all devices.
+        start_from: By modality, the folder of a model with whose parameters its students start;
+            empty to draw them.
+    """
+
+    num_epochs: int
+    log_every_steps: int = 10
+    parallel: Literal["pmap", "shard_map"] = "pmap"
+    sync_batch_norm: bool = True
+    start_from: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.num_epochs < 1 or self.log_every_steps < 1:
+            raise ValueError(
+                "num_epochs and log_every_steps must be positive, "
+                f"got {self.num_epochs} and {self.log_every_steps}."
+            )
+        if self.parallel not in ("pmap", "shard_map"):
+            raise ValueError(f"parallel must be 'pmap' or 'shard_map', got {self.parallel!r}.")
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """Options of checkpoints; every evaluation saves one.
+
+    Attributes:
+        every_steps: Number of steps between further checkpoints; 0 for evaluations only.
+        keep_latest: Number of the latest kept beside the best.
+    """
+
+    every_steps: int = 0
+    keep_latest: int = 2
+
+    def __post_init__(self) -> None:
+        if self.every_steps < 0 or self.keep_latest < 1:
+            raise ValueError(
+                "every_steps must not be negative and keep_latest positive, "
+                f"got {self.every_steps} and {self.keep_latest}."
+            )
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to train.
+
+    Attributes:
+        name: Its folder below the workdir, ``students/audio-to-image``; seeds its initialization.
+        title: Its name in messages, ``student audio->image``.
+        model: The backbone.
+        modality: The modality it reads.
+        method: The distillation method.
+        weights: One weight per loss term.
+        teacher: The teacher; None to train without one, or with outputs that ``train`` holds.
+        train: The training split as this model sees it; its examples may hold stored outputs of a
+            teacher (see `stored_features.StoredTeacherSource`).
+        num_epochs: Number of passes over it.
+        optimizer: The optimizer and its schedule.
+        start_variables: ``{"params", "batch_stats"}`` to start from; None to draw them.
+    """
+
+    name: str
+    title: str
+    model: nn.Module
+    modality: str
+    method: Method
+    weights: Mapping[str, float]
+    teacher: Teacher | None
+    train: Source
+    num_epochs: int
+    optimizer: Optimizer
+    start_variables: Params | None = None
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """The parts that all models of a run share.
+
+    Attributes:
+        workdir: The run's folder.
+        seed: Seed of initialization, order and augmentation.
+        task: The meaning of labels.
+        splits: ``val`` and ``test``.
+        input: Options of the input pipeline.
+        train: Options of training.
+        evaluate: Options of evaluation and selection.
+        checkpoint: Options of checkpoints.
+        devices: The devices to run on.
+        stop: Whether the process was asked to stop.
+    """
+
+    workdir: Path
+    seed: int
+    task: Task
+    splits: Mapping[str, Source]
+    input: InputOptions
+    train: TrainOptions
+    evaluate: EvalOptions
+    checkpoint: CheckpointOptions
+    devices: Devices
+    stop: StopRequest = field(default_factory=StopRequest)
+
+    def evaluator(self, model: nn.Module, modality: str, method: Method) -> Evaluator:
+        """Makes the evaluator of a model of this run."""
+        return Evaluator(model, modality, method, self.task, self.devices, self.evaluate.batch_size)

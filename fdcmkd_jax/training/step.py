@@ -1,0 +1,281 @@
+"""The pure train and evaluation steps.
+
+A step sees one device's share of the batch. Everything it returns about the whole batch is a sum
+over devices. A loss is a global sum over a global count, so the way the batch falls on the devices,
+and the share of it that is padding, changes nothing beyond rounding.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+from jaxtyping import Array, Float
+
+from fdcmkd_jax import losses
+from fdcmkd_jax.methods import Method
+from fdcmkd_jax.tasks import Task, metrics
+from fdcmkd_jax.training.devices import AXIS
+from fdcmkd_jax.training.state import TrainState, abstract_init
+from fdcmkd_jax.training.teachers import Modality, TeacherGroup, select
+from fdcmkd_jax.types import Batch, Outputs, Params, Targets
+
+Sums = dict[str, Any]
+"""(sum, count) pairs by name, nested."""
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """The fixed parts of a train step.
+
+    Attributes:
+        student: The backbone to train.
+        student_input: The modality it reads.
+        method: Supplies the terms beside the task's.
+        task: Supplies the loss of the labels (the term ``task``).
+        weights: One weight for ``task`` and for each of the method's terms.
+        teacher: The backbone that teaches, or several as one; None to train without one.
+        teacher_input: The modality it reads, or those of several teachers.
+    """
+
+    student: nn.Module
+    student_input: str
+    method: Method
+    task: Task
+    weights: Mapping[str, float]
+    teacher: nn.Module | TeacherGroup | None
+    teacher_input: Modality
+
+    def __call__(
+        self, state: TrainState, teacher_variables: Params, batch: Batch
+    ) -> tuple[TrainState, Sums]:
+        """Takes one optimization step; see `make_train_step`."""
+        targets = batch.targets
+        key = jax.random.wrap_key_data(state.rng)
+        key = jax.random.fold_in(jax.random.fold_in(key, state.step), lax.axis_index(AXIS))
+        frozen_outputs = self._frozen_outputs(teacher_variables, batch)
+        counted = self._counted(targets)
+        counts = lax.psum({name: jnp.sum(rows) for name, rows in counted.items()}, AXIS)
+
+        def shares(params: Params, shift: Array) -> tuple[dict[str, Array], Any]:
+            """Returns each term's [N] shares of its own global mean, and the new statistics."""
+            outputs, batch_stats = self._student_outputs(params, shift, state, batch, key)
+            teacher_outputs, teacher_stats = frozen_outputs, state.teacher_stats
+            if self.method.needs.trained_teacher:
+                teacher_outputs, teacher_stats = self._trained_outputs(params, state, batch, key)
+            method_terms, memory = self.method.terms(
+                params["method"], state.memory, outputs, teacher_outputs, targets
+            )
+            terms = {"task": targets.loss(outputs.logits), **method_terms}
+            term_shares = {
+                name: jnp.where(counted[name], term, 0) / jnp.maximum(counts[name], 1)
+                for name, term in terms.items()
+            }
+            return term_shares, (outputs, batch_stats, teacher_stats, memory)
+
+        shift = _zero_shift(self.student, batch.inputs[self.student_input])
+        term_shares, pull_back, (outputs, *statistics, memory) = jax.vjp(
+            shares, state.params, shift, has_aux=True
+        )
+        loss, cotangents = jax.value_and_grad(
+            lambda terms: jnp.sum(losses.combine(terms, self.weights))
+        )(term_shares)
+        gradients = lax.psum(pull_back(cotangents)[0], AXIS)
+        rows = jax.vmap(lambda alone: pull_back(alone)[1])(_one_at_a_time(cotangents))
+        on_features = dict(zip(cotangents, rows, strict=True))
+        correct = metrics.masked_sum(
+            metrics.correct(outputs.logits, targets.labels), counted["task"]
+        )
+        sums = self._sums(loss, term_shares, on_features, correct, counts)
+        # Equal on every device already where BatchNorm is synchronized.
+        batch_stats, teacher_stats = lax.pmean(statistics, AXIS)
+        state = state.apply_gradients(
+            grads=gradients, batch_stats=batch_stats, teacher_stats=teacher_stats, memory=memory
+        )
+        return state, sums
+
+    def _frozen_outputs(self, teacher_variables: Params, batch: Batch) -> Any:
+        """Returns the outputs of a frozen teacher; None if there is none."""
+        if batch.teacher_outputs is not None:
+            return batch.teacher_outputs
+        if self.teacher is None or self.method.needs.trained_teacher:
+            return None
+        x = select(batch.teacher_inputs, self.teacher_input)
+        return lax.stop_gradient(self.teacher.apply(teacher_variables, x, train=False))
+
+    def _counted(self, targets: Targets) -> dict[str, Array]:
+        """Returns the rows ``[N]`` that count in each term."""
+        label_terms = {"task", *self.method.label_terms}
+        return {
+            name: targets.mask & targets.labelled if name in label_terms else targets.mask
+            for name in ("task", *self.method.names)
+        }
+
+    def _student_outputs(
+        self, params: Params, shift: Array, state: TrainState, batch: Batch, key: Array
+    ) -> tuple[Outputs, Params]:
+        """Runs the student in training mode; returns its outputs and new statistics."""
+        outputs, updates = self.student.apply(
+            {
+                "params": params["model"],
+                "batch_stats": state.batch_stats,
+                "perturbations": {"features": shift},
+            },
+            batch.inputs[self.student_input],
+            train=True,
+            mask=batch.targets.mask,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
+        )
+        return outputs, updates.get("batch_stats", {})
+
+    def _trained_outputs(
+        self, params: Params, state: TrainState, batch: Batch, key: Array
+    ) -> tuple[Outputs, Params]:
+        """Runs a teacher that is trained; returns its outputs and new statistics."""
+        assert isinstance(self.teacher, nn.Module), "checked by make_train_step"
+        outputs, updates = self.teacher.apply(
+            {"params": params["teacher"], "batch_stats": state.teacher_stats},
+            select(batch.teacher_inputs, self.teacher_input),
+            train=True,
+            mask=batch.targets.mask,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.fold_in(key, 1)},
+        )
+        return outputs, updates.get("batch_stats", {})
+
+    def _sums(
+        self,
+        loss: Array,
+        term_shares: Mapping[str, Array],
+        on_features: Mapping[str, Array],
+        correct: metrics.SumCount,
+        counts: Mapping[str, Array],
+    ) -> Sums:
+        """Sums a step's metrics over the devices."""
+        totals = lax.psum(
+            {
+                "loss": loss,
+                "terms": {name: jnp.sum(share) for name, share in term_shares.items()},
+                "squares": {
+                    name: jnp.sum(jnp.square(gradient))
+                    for name, gradient in on_features.items()
+                    if name not in self.method.map_terms
+                },
+                "accuracy": correct,
+            },
+            AXIS,
+        )
+        one = jnp.ones(())
+        return {
+            "loss": (totals["loss"], one),
+            "accuracy": totals["accuracy"],
+            # A batch without a labelled example measures no term that reads labels: count 0.
+            "terms": {
+                name: (mean, jnp.minimum(counts[name], 1).astype(mean.dtype))
+                for name, mean in totals["terms"].items()
+            },
+            "gradient_norms": {
+                name: (jnp.sqrt(square), one) for name, square in totals["squares"].items()
+            },
+        }
+
+
+def make_train_step(
+    student: nn.Module,
+    student_input: str,
+    method: Method,
+    task: Task,
+    weights: Mapping[str, float],
+    teacher: nn.Module | TeacherGroup | None = None,
+    teacher_input: Modality = (),
+) -> Callable[[TrainState, Params, Batch], tuple[TrainState, Sums]]:
+    """Builds one optimization step.
+
+    Args:
+        student: The backbone to train.
+        student_input: The modality it reads.
+        method: Supplies the terms beside the task's.
+        task: Supplies the loss of the labels (the term ``task``).
+        weights: One weight for ``task`` and for each of the method's terms.
+        teacher: The backbone that teaches, or several as one, frozen unless the method trains it;
+            None to train without one. It does not run where ``batch.teacher_outputs`` is given.
+        teacher_input: The modality it reads, from ``batch.teacher_inputs``.
+
+    Returns:
+        ``step(state, teacher_variables, batch) -> (state, sums)``, to be mapped over `AXIS` with
+        `Devices.map`. ``sums`` holds (sum, count) pairs: ``loss`` (weighted total), ``accuracy``,
+        ``terms`` (unweighted), ``gradient_norms`` (L2 norm over the whole batch of each weighted
+        term's gradient on the student's features; terms that read the student's maps have none).
+
+    Raises:
+        ValueError: If the weights do not name exactly the terms, or a method that trains its
+            teacher has none, or several.
+    """
+    if method.needs.trained_teacher and not isinstance(teacher, nn.Module):
+        raise ValueError("a method that trains its teacher needs exactly one teacher.")
+    losses.check_weights(weights, ("task", *method.names))
+    fixed = TrainStep(student, student_input, method, task, dict(weights), teacher, teacher_input)
+
+    def train_step(state: TrainState, teacher_variables: Params, batch: Batch) -> Any:
+        return fixed(state, teacher_variables, batch)
+
+    return train_step
+
+
+def make_eval_step(
+    model: nn.Module, model_input: str, method: Method, task: Task
+) -> Callable[[Params, Params, Batch], tuple[Sums, dict[str, Array]]]:
+    """Builds one evaluation step.
+
+    Args:
+        model: The backbone to evaluate.
+        model_input: The modality it reads.
+        method: Supplies further heads to report.
+        task: Supplies the metrics.
+
+    Returns:
+        ``step(variables, method_params, batch) -> (sums, examples)``, to be mapped with
+        `Devices.map`. ``sums`` holds the task's sums under ``heads``, for ``main`` and each head of
+        the method, and the main head's ``confusion [K, K]``; ``examples`` holds ``features``,
+        ``predictions``, ``labels``, ``id`` and ``mask``, N first.
+    """
+
+    def eval_step(variables: Params, method_params: Params, batch: Batch) -> Any:
+        outputs: Any = model.apply(variables, batch.inputs[model_input], train=False)
+        logits = {"main": outputs.logits, **method.heads(method_params, outputs)}
+        labels, mask = batch.targets.labels, batch.targets.mask
+        sums = {
+            "heads": {
+                head: task.sums(head_logits, labels, mask) for head, head_logits in logits.items()
+            },
+            "confusion": metrics.confusion(outputs.logits, labels, mask),
+        }
+        examples = {
+            "features": outputs.features,
+            "predictions": jnp.argmax(outputs.logits, axis=-1).astype(jnp.int32),
+            "labels": labels,
+            "id": batch.targets.id,
+            "mask": mask,
+        }
+        return lax.psum(sums, AXIS), examples
+
+    return eval_step
+
+
+def _one_at_a_time(cotangents: Mapping[str, Array]) -> dict[str, Array]:
+    """Returns ``[T, N]`` a term: in row t all but the t-th term's cotangents are zero."""
+    rows = enumerate(cotangents.items())
+    return {
+        name: jnp.zeros((len(cotangents), *value.shape), value.dtype).at[row].set(value)
+        for row, (name, value) in rows
+    }
+
+
+def _zero_shift(model: nn.Module, x: Float[Array, "N *shape"]) -> Array:
+    """Returns zeros of the shape of the model's ``features`` perturbation for this batch."""
+    shape = abstract_init(model, x)["perturbations"]["features"]
+    return jnp.zeros(shape.shape, shape.dtype)

@@ -1,0 +1,40 @@
+"""The command line ``fdcmkd-jax``."""
+
+import importlib
+
+import pytest
+
+from fdcmkd_jax import cli
+
+
+def status_of(arguments):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["help"]])
+def test_help_lists_every_command_with_its_purpose(arguments, capsys):
+    assert status_of(arguments) == 0
+    output = capsys.readouterr().out
+    for name, (_, purpose) in cli.COMMANDS.items():
+        assert name in output
+        assert purpose in output
+
+
+def test_a_misspelt_command_is_refused_with_the_nearest(capsys):
+    assert status_of(["trian"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("fdcmkd-jax: unknown command 'trian'; known: data, ")
+    assert "Did you mean 'train'?" in errors
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help_that_names_it(name, capsys):
+    assert status_of([name, "--help"]) in (0, None)
+    assert f"fdcmkd-jax {name}" in capsys.readouterr().out
+
+
+def test_every_command_is_a_module_of_the_package():
+    for module, _ in cli.COMMANDS.values():
+        assert callable(importlib.import_module(module).main)

@@ -1,0 +1,45 @@
+"""Tests of the sentences and tables of the report."""
+
+import pytest
+
+from fdcmkd_jax.report import summary
+from fdcmkd_jax.report.run import Model, Run
+
+
+def student(**config):
+    entry = {"test": {"accuracy": 0.75}}
+    model = Model("image", "audio", entry, [], [], None)
+    return Run({"weights": {"task": 1, "low": 10}} | config, {}, 0, [], {}, [model])
+
+
+def test_a_student_is_taught_by_its_teacher():
+    assert "student taught by audio reaches" in summary.headline(student())[0]
+
+
+@pytest.mark.parametrize("weights", [{"task": 1}, {"task": 1, "auxiliary": 1, "low": 0}])
+def test_without_a_weighted_distillation_term_a_student_is_trained_without_a_teacher(weights):
+    sentence = summary.headline(student(weights=weights))[0]
+    assert "student trained without a teacher reaches" in sentence
+
+
+def test_broken_pairs_are_named_a_control():
+    sentence = summary.headline(student(pairing={"kind": "mismatched"}))[0]
+    assert "taught by audio on mismatched pairs (a control) reaches" in sentence
+
+
+def test_hidden_labels_are_a_caveat():
+    partly = student(pairing={"labelled_per_class": 20})
+    assert "only 20 training pairs per class" in summary.caveats(partly)[-1]
+    whole = student(pairing={"labelled_per_class": 0})
+    assert summary.caveats(whole) == summary.caveats(student())
+
+
+def test_a_head_that_decides_is_named():
+    entry = {"selected_head": "auxiliary_low"}
+    trained = Model("audio", None, entry, [], [], None)
+    rows = summary.results(Run({}, {}, 0, [], {"audio": trained}, []), {"teacher audio": "#000"})
+    assert rows[0].name == "teacher audio, head auxiliary_low"
+
+
+def test_missing_numbers_are_shown_as_not_available():
+    assert summary.percent(float("nan")) == summary.whole(float("nan")) == "n/a"
