@@ -24,7 +24,13 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
     config.seed = 0
     config.data = dict(name="av_digits", data_dir="", pairs_per_class=20)  # "": in the workdir.
     config.input = dict(
-        batch_size=64, drop_remainder=True, in_memory=True, num_threads=1, augment=dict()
+        batch_size=64,
+        drop_remainder=True,
+        in_memory=True,
+        num_threads=1,
+        num_workers=0,
+        prefetch_batches=2,
+        augment=dict(),
     )
     config.pairing = dict(kind="true", labelled_per_class=0, drop_unlabelled=False)
     config.task = dict(name="classification", label_smoothing=0.0)

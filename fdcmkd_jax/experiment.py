@@ -188,11 +188,19 @@ def _describe_model(plan: Plan, folder: str, modality: str) -> None:
         modality=modality,
         model=plan.model_settings[modality],
         num_classes=plan.context.task.num_classes,
-        input_shape=plan.teacher_view[0][modality].shape,
+        input_shape=_input_shape(plan, modality),
         preprocessing={**record, "constants": dict(steps.constants)} if steps else None,
     )
     if jax.process_index() == 0:
         description.write(plan.context.workdir / folder)
+
+
+def _input_shape(plan: Plan, modality: str) -> tuple[int, ...]:
+    """Returns the shape of one input of a modality's network, preprocessed if it is raw."""
+    x = plan.input_of(modality)
+    if isinstance(x, Mapping):
+        x = jax.eval_shape(plan.dataset.preprocessing[modality].function, x)
+    return x.shape[1:]
 
 
 def _finished_entry(plan: Plan, folder: str) -> dict[str, Any] | None:
@@ -209,7 +217,7 @@ def _load_model(plan: Plan, modality: str, folder: Path) -> tuple[Params, int]:
     """
     loaded = load_variables(folder, _abstract_variables(plan, modality))
     origin = folder.absolute().parents[1] / "config.json"
-    if origin.is_file():
+    if origin.is_file() and plan.dataset.seeded_splits:
         seed = read_json(origin)["seed"]
         if seed != plan.context.seed:
             raise ConfigError(
@@ -250,7 +258,7 @@ def _record(
 
 def _abstract_variables(plan: Plan, modality: str) -> dict[str, Any]:
     """Returns the shapes of a model's parameters and statistics."""
-    return abstract_variables(plan.models[modality], plan.teacher_view[0][modality][None])
+    return abstract_variables(plan.models[modality], plan.input_of(modality))
 
 
 def _check_same_config(workdir: Path, settings: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from fdcmkd_jax.config.plan import Plan
 from fdcmkd_jax.config.resolve import CONSTRUCTORS, check_named
 from fdcmkd_jax.data import augment
 from fdcmkd_jax.data.base import Source
+from fdcmkd_jax.data.index import in_memory
 from fdcmkd_jax.data.input import InputOptions, steps_per_epoch
 from fdcmkd_jax.data.pairing import View
 from fdcmkd_jax.methods import Method
@@ -58,13 +59,16 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
     directions = _directions(settings, method)
     used = _check_modalities(settings, dataset, directions, sections["input"])
     splits = _read_splits(dataset, sections["input"])
-    view = functools.partial(View, splits["train"], dataset.modalities, seed=settings["seed"])
+    view = functools.partial(View, splits["train"], seed=settings["seed"])
     teacher_view, student_view = view(), build_section(view, "pairing", settings["pairing"])
+    example = _first_example(dataset, splits["train"])
     context = RunContext(
         workdir=workdir,
         seed=settings["seed"],
         task=task,
         splits=splits,
+        transform=dataset.transform,
+        augmented={*dataset.augmented, *sections["input"].augment},
         devices=devices,
         **{name: sections[name] for name in ("input", "train", "evaluate", "checkpoint")},
     )
@@ -75,7 +79,13 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
         dataset=dataset,
         teacher_view=teacher_view,
         student_view=student_view,
-        models=_models(settings, used, task.num_classes, sections["train"]),
+        example=example,
+        models={
+            modality: _behind_preprocessing(model, dataset, modality, example)
+            for modality, model in _models(
+                settings, used, task.num_classes, sections["train"]
+            ).items()
+        },
         model_settings={modality: settings["models"][modality] for modality in used},
         method=method,
         weights=settings["weights"],
@@ -195,9 +205,24 @@ def _check_modalities(
 def _read_splits(dataset: data.Dataset, options: InputOptions) -> dict[str, Source]:
     if not options.in_memory:
         return dict(dataset.splits)
-    return {
-        name: [split[row] for row in range(len(split))] for name, split in dataset.splits.items()
-    }
+    return {name: in_memory(split) for name, split in dataset.splits.items()}
+
+
+def _first_example(dataset: data.Dataset, source: Source) -> data.Example:
+    """Returns the first example of a split, as evaluation sees it, with every modality."""
+    record = source[0]
+    if dataset.transform is None:
+        return record
+    return dataset.transform(record, None, dataset.modalities)
+
+
+def _behind_preprocessing(
+    model: nn.Module, dataset: data.Dataset, modality: str, example: data.Example
+) -> nn.Module:
+    """Puts a model behind the data set's preprocessing where examples hold raw arrays."""
+    if not isinstance(example[modality], Mapping):
+        return model
+    return models.Preprocessed(model, dataset.preprocessing[modality].function)
 
 
 def _models(

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import Array
 
 from fdcmkd_jax.config.directions import Direction
 from fdcmkd_jax.config.plan import Plan
+from fdcmkd_jax.data.index import Indexed, read_index
 from fdcmkd_jax.registry import ConfigError
 from fdcmkd_jax.training import state
 from fdcmkd_jax.training.devices import AXIS
@@ -49,10 +51,9 @@ def check_method(plan: Plan) -> None:
 
 def _abstract_outputs(plan: Plan) -> dict[str, Outputs]:
     """Returns the shapes of the models' outputs by modality, for a batch of one example."""
-    example = plan.teacher_view[0]
     outputs = {}
     for modality, model in plan.models.items():
-        x = example[modality][None]
+        x = plan.input_of(modality)
         outputs[modality] = state.abstract_outputs(model, state.abstract_variables(model, x), x)
     return outputs
 
@@ -92,7 +93,8 @@ def _check_terms(
         ConfigError: If the method cannot use the stored outputs.
     """
     teacher = _teacher_outputs(plan, direction, outputs)
-    targets = jax.eval_shape(lambda: train_targets(_First(plan), plan.context.task))
+    first = Indexed(plan.student_view, read_index(plan.student_view), np.zeros(1, int))
+    targets = jax.eval_shape(lambda: train_targets(first, plan.context.task))
     on_one_device = jax.vmap(plan.method.terms, in_axes=(None, None, 0, 0, 0), axis_name=AXIS)
 
     def add_axis(tree: Any) -> Any:
@@ -108,16 +110,3 @@ def _check_terms(
         raise ConfigError(
             f"{direction}: the method cannot use the stored teacher features: {error}.{hint}"
         ) from error
-
-
-class _First:
-    """The first example of the student's split alone."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._source = plan.student_view
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, index: int) -> Any:
-        return self._source[index]

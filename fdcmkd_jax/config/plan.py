@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from fdcmkd_jax import data
 from fdcmkd_jax.config.directions import Direction
 from fdcmkd_jax.config.resolve import TeacherOptions
-from fdcmkd_jax.data.base import Source
+from fdcmkd_jax.data.base import Example, Source
 from fdcmkd_jax.methods import Method
 from fdcmkd_jax.training.job import RunContext
 from fdcmkd_jax.training.optim import Optimizer
@@ -27,6 +29,7 @@ class Plan:
         dataset: The data set.
         teacher_view: The training split as teachers see it in their own training.
         student_view: The training split as students see it.
+        example: The first training example, as evaluation sees it, with every modality.
         models: The backbones by modality.
         model_settings: Their names and options, for the record.
         method: The distillation method.
@@ -44,6 +47,7 @@ class Plan:
     dataset: data.Dataset
     teacher_view: Source
     student_view: Source
+    example: Example
     models: Mapping[str, nn.Module]
     model_settings: Mapping[str, Mapping[str, Any]]
     method: Method
@@ -52,6 +56,10 @@ class Plan:
     teacher_optimizer: Optimizer
     student_optimizer: Optimizer
     stored_views: Mapping[Direction, Source]
+
+    def input_of(self, modality: str) -> Any:
+        """Returns the first training example's input of a modality, as a batch of one."""
+        return jax.tree.map(lambda x: jnp.asarray(x)[None], self.example[modality])
 
     @property
     def teacher_modalities(self) -> tuple[str, ...]:

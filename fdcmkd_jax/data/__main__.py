@@ -12,6 +12,7 @@ import numpy as np
 from absl import logging
 
 from fdcmkd_jax import data
+from fdcmkd_jax.data.index import read_index
 from fdcmkd_jax.registry import ConfigError, constructor
 
 DESCRIPTION = """\
@@ -78,8 +79,7 @@ def describe(flags: argparse.Namespace) -> None:
 
 
 def _class_counts(split: data.Source, num_classes: int) -> np.ndarray:
-    labels = [np.ravel(split[row]["label"]) for row in range(len(split))]
-    return np.bincount(np.concatenate(labels), minlength=num_classes)
+    return np.bincount(np.ravel(read_index(split).labels), minlength=num_classes)
 
 
 def _load(flags: argparse.Namespace) -> data.Dataset:

@@ -1,5 +1,6 @@
 """Batches from a split by Grain: fixed by (seed, epoch, position), sharded by process."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,9 +9,10 @@ from typing import Any
 import grain
 import jax
 import numpy as np
+from absl import flags
 
-from fdcmkd_jax.data import augment
 from fdcmkd_jax.data.base import Example, Source
+from fdcmkd_jax.data.host import AsEvaluated, HostStage
 from fdcmkd_jax.tasks import Task
 from fdcmkd_jax.types import Batch, from_record
 
@@ -25,8 +27,10 @@ class InputOptions:
     Attributes:
         batch_size: N, over all devices and processes.
         drop_remainder: Drop the last, smaller batch of an epoch; otherwise it is padded and masked.
-        in_memory: Read each split once and keep it decoded.
-        num_threads: Threads that read ahead.
+        in_memory: Read each split once and keep its records.
+        num_threads: Threads that read ahead, in each process that reads.
+        num_workers: Processes that read ahead for training; 0 reads in the training process.
+        prefetch_batches: Batches that are read ahead, at least one a thread.
         augment: Per modality, an augmentation's name and keywords.
     """
 
@@ -34,14 +38,28 @@ class InputOptions:
     drop_remainder: bool = True
     in_memory: bool = False
     num_threads: int = 1
+    num_workers: int = 0
+    prefetch_batches: int = 16
     augment: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.num_threads < 1:
+        for name in ("batch_size", "num_threads", "prefetch_batches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
+        if self.prefetch_batches < self.num_threads:
             raise ValueError(
-                "batch_size and num_threads must be positive, "
-                f"got {self.batch_size} and {self.num_threads}."
+                f"prefetch_batches ({self.prefetch_batches}) must be at least num_threads "
+                f"({self.num_threads}): a thread reads one batch at a time."
             )
+        if self.num_workers < 0:
+            raise ValueError(f"num_workers must not be negative, got {self.num_workers}.")
+
+    @property
+    def reading(self) -> grain.ReadOptions:
+        """How one process reads ahead."""
+        return grain.ReadOptions(
+            num_threads=self.num_threads, prefetch_buffer_size=self.prefetch_batches
+        )
 
 
 def steps_per_epoch(source: Source, options: InputOptions) -> int:
@@ -95,51 +113,104 @@ def assemble(
     )
 
 
+class TrainBatches:
+    """Training batches without end; see `train_batches`.
+
+    Args:
+        stream: Stacked examples by position.
+        options: See `InputOptions`.
+        make_batch: Makes a batch of stacked examples.
+    """
+
+    def __init__(
+        self, stream: grain.MapDataset, options: InputOptions, make_batch: Assemble
+    ) -> None:
+        self._stream, self._options, self._make_batch = stream, options, make_batch
+        self._next_index = 0
+        self._reader: grain.DatasetIterator | None = None
+
+    def __iter__(self) -> "TrainBatches":
+        return self
+
+    def __next__(self) -> Any:
+        if self._reader is None:
+            self._reader = self._open()
+        examples = next(self._reader)
+        self._next_index += 1
+        return self._make_batch(examples)
+
+    def get_state(self) -> dict[str, int]:
+        """Returns the position, as plain data: the number of batches read, and nothing else."""
+        return {"next_index": self._next_index}
+
+    def set_state(self, position: Mapping[str, int]) -> None:
+        """Continues at a position, under any number of threads and worker processes."""
+        self.close()
+        self._next_index = position["next_index"]
+
+    def close(self) -> None:
+        """Stops threads and worker processes."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _open(self) -> grain.DatasetIterator:
+        stream = self._stream[self._next_index :].to_iter_dataset(self._options.reading)
+        count = self._options.num_workers
+        if count:
+            if not flags.FLAGS.is_parsed():
+                flags.FLAGS.mark_as_parsed()  # Grain reads a flag of its own for its workers.
+            ahead = max(1, self._options.prefetch_batches // count)
+            stream = stream.mp_prefetch(grain.MultiprocessingOptions(count, ahead))
+        return iter(stream)
+
+
 def train_batches(
-    source: Source, options: InputOptions, make_batch: Assemble, *, seed: int
-) -> grain.DatasetIterator:
+    source: Source, options: InputOptions, make_batch: Assemble, stage: HostStage, *, seed: int
+) -> TrainBatches:
     """Streams training batches without end, reshuffled each epoch.
 
     Args:
-        source: The split; its examples' dictionaries are stacked.
+        source: The split.
         options: See `InputOptions`.
         make_batch: Makes a batch of stacked examples; see `assemble`.
+        stage: Makes an example of each record; the examples' dictionaries are stacked.
         seed: Seed of order and augmentation.
 
     Returns:
-        An iterator over batches of ``N / processes`` rows. Its ``get_state`` is JSON-able and
-        depends on nothing but the number of batches read.
-
-    Raises:
-        ConfigError: If an augmentation is unknown or refuses a value.
+        An iterator over batches of ``N / processes`` rows, to be closed after use.
     """
-    shuffled = _Shuffled(grain.MapDataset.source(source).seed(seed), seed)
-    epoch = _whole_batches(shuffled, source, options.batch_size, options.drop_remainder)
-    changes = {modality: augment.make(**keywords) for modality, keywords in options.augment.items()}
-    if changes:
-        epoch = epoch.random_map(_Augment(changes))
-    stream = _local_batches(epoch, options.batch_size).map(make_batch).repeat()
-    return iter(
-        stream.to_iter_dataset(
-            grain.ReadOptions(num_threads=options.num_threads, prefetch_buffer_size=2)
-        )
-    )
+    epoch: grain.MapDataset = _Shuffled(grain.MapDataset.source(source).seed(seed), seed)
+    if stage.changes_training:
+        epoch = epoch.random_map(_InTraining(stage))
+    epoch = _whole_batches(epoch, source, options.batch_size, options.drop_remainder)
+    stream = _local_batches(epoch, options.batch_size).repeat()
+    return TrainBatches(stream, options, make_batch)
 
 
-def eval_batches(source: Source, batch_size: int, make_batch: Assemble) -> Iterator[Batch]:
+def eval_batches(
+    source: Source,
+    batch_size: int,
+    make_batch: Assemble,
+    stage: HostStage,
+    reading: grain.ReadOptions,
+) -> Iterator[Batch]:
     """Reads a split once in order; the last batch is padded and masked.
 
     Args:
         source: The split.
         batch_size: N, over all processes.
         make_batch: Makes a batch of stacked examples; see `assemble`.
+        stage: Makes an example of each record, as evaluation sees it.
+        reading: Threads and batches that read ahead.
 
     Yields:
         Batches of ``N / processes`` rows.
     """
-    ordered = grain.MapDataset.source(_Labelled(source))
+    ordered = grain.MapDataset.source(_Labelled(AsEvaluated(source, stage)))
     batches = _local_batches(_whole_batches(ordered, source, batch_size, False), batch_size)
-    yield from (make_batch(batches[index]) for index in range(len(batches)))
+    with contextlib.closing(iter(batches.to_iter_dataset(reading))) as reader:
+        yield from map(make_batch, reader)
 
 
 class _Labelled:
@@ -186,16 +257,15 @@ def _order(length: int, seed: int) -> grain.MapDataset:
     return grain.MapDataset.range(length).seed(seed).shuffle()
 
 
-class _Augment(grain.transforms.RandomMap):
-    """Changes some modalities of an example, each by an augmentation of its own."""
+class _InTraining(grain.transforms.RandomMap):
+    """Makes the examples of training."""
 
-    def __init__(self, changes: Mapping[str, augment.Augmentation]) -> None:
-        self._changes = changes
+    def __init__(self, stage: HostStage) -> None:
+        self._stage = stage
 
     def random_map(self, element: Example, rng: np.random.Generator) -> Example:
-        """Returns the example with new arrays in the changed modalities."""
-        changed = {name: change(element[name], rng) for name, change in self._changes.items()}
-        return {**element, **changed}
+        """Returns the example of a record."""
+        return self._stage(element, rng)
 
 
 def _whole_batches(

@@ -3,12 +3,14 @@
 The controls are here: they change the pairs, and leave methods and models alone.
 """
 
+import functools
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from fdcmkd_jax.data.base import Example, Source
+from fdcmkd_jax.data.index import Index, read_index
 
 Pairing = Literal["true", "shuffled", "mismatched", "relabelled"]
 PAIRINGS = ("true", "shuffled", "mismatched", "relabelled")
@@ -17,12 +19,11 @@ PAIRINGS = ("true", "shuffled", "mismatched", "relabelled")
 class View:
     """A training split as the student sees it.
 
-    Adds to each example ``labelled`` and, where pairs are broken, ``partner``: the modalities
-    and the ``id`` of another example, which the teacher reads.
+    Adds to each example ``labelled`` and, where pairs are broken, ``partner``: another example,
+    which the teacher reads.
 
     Args:
         source: The split.
-        modalities: The keys of an example that are modalities.
         kind: ``"true"``: pairs as they are. ``"shuffled"``: partners of the same class.
             ``"mismatched"``: any partner. ``"relabelled"``: class c is taught by a fixed other
             class. The teacher's inputs are exchanged, so its logits go with its features: see
@@ -39,7 +40,6 @@ class View:
     def __init__(
         self,
         source: Source,
-        modalities: tuple[str, ...],
         *,
         kind: Pairing = "true",
         labelled_per_class: int = 0,
@@ -52,16 +52,16 @@ class View:
             raise ValueError(f"labelled_per_class must not be negative, got {labelled_per_class}.")
         if drop_unlabelled and not labelled_per_class:
             raise ValueError("drop_unlabelled needs labelled_per_class.")
-        self._source, self._modalities = source, modalities
+        self._source = source
         self._rows = np.arange(len(source))
         self._labelled = np.ones(len(source), bool)
         self._partners: np.ndarray | None = None
         if labelled_per_class or kind != "true":
-            labels, ids = _labels_and_ids(source)
+            index = self._source_index
             if labelled_per_class:
-                self._labelled = first_of_class(labels, ids, labelled_per_class)
+                self._labelled = first_of_class(index.labels, index.ids, labelled_per_class)
             if kind != "true":
-                self._partners = partners(labels, kind, seed)
+                self._partners = partners(index.labels, kind, seed)
         if drop_unlabelled:
             self._rows = np.flatnonzero(self._labelled)
 
@@ -72,9 +72,20 @@ class View:
         row = int(self._rows[index])
         example = {**self._source[row], "labelled": self._labelled[row]}
         if self._partners is not None:
-            partner = self._source[int(self._partners[row])]
-            example["partner"] = {name: partner[name] for name in (*self._modalities, "id")}
+            example["partner"] = self._source[int(self._partners[row])]
         return example
+
+    @functools.cached_property
+    def index(self) -> Index:
+        """The split's index as the student sees it."""
+        index = self._source_index
+        partners = np.arange(len(index.ids)) if self._partners is None else self._partners
+        index = index._replace(labelled=self._labelled, teacher_ids=index.ids[partners])
+        return index.take(self._rows)
+
+    @functools.cached_property
+    def _source_index(self) -> Index:
+        return read_index(self._source)
 
 
 def first_of_class(
@@ -138,12 +149,3 @@ def partners(labels: Int[np.ndarray, " N"], kind: Pairing, seed: int) -> Int[np.
         # Every example of the teacher serves before one serves twice.
         result[rows] = np.resize(random.permutation(pool), len(rows))
     return result
-
-
-def _labels_and_ids(source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Reads labels and ids in one pass over the split."""
-    examples = [source[row] for row in range(len(source))]
-    return (
-        np.array([example["label"] for example in examples]),
-        np.array([example["id"] for example in examples]),
-    )

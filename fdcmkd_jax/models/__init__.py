@@ -13,6 +13,7 @@ from typing import Any
 
 from flax import linen as nn
 
+from fdcmkd_jax.models.preprocessed import Preprocessed
 from fdcmkd_jax.models.resnet import resnet, resnet_tiny
 from fdcmkd_jax.registry import build_once
 
@@ -42,4 +43,4 @@ def make(name: str, *, num_classes: int, axis_name: str | None = None, **options
     return build_once("model", TABLE, name, options, num_classes=num_classes, axis_name=axis_name)
 
 
-__all__ = ["TABLE", "make", "names", "resnet", "resnet_tiny"]
+__all__ = ["TABLE", "Preprocessed", "make", "names", "resnet", "resnet_tiny"]

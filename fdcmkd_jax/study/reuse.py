@@ -14,7 +14,7 @@ from fdcmkd_jax.training.log import read_json, write_json
 
 CHANGES_NOTHING = {
     "data": ("data_dir",),
-    "input": ("in_memory", "num_threads"),
+    "input": ("in_memory", "num_threads", "num_workers", "prefetch_batches"),
     "teacher": ("checkpoints",),
     "evaluate": ("batch_size",),
 }

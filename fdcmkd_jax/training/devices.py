@@ -111,9 +111,9 @@ class Devices:
         return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
 
     def split(self, batch: Batch) -> Any:
-        """Lays out this process's rows of a batch, ``[N, ...]`` each, for a mapped step."""
+        """Sends this process's rows of a batch, ``[N, ...]`` each, to the devices of a step."""
         if self.parallel == "pmap":
-            return jax.tree.map(lambda x: x.reshape(self._local, -1, *x.shape[1:]), batch)
+            batch = jax.tree.map(lambda x: x.reshape(self._local, -1, *x.shape[1:]), batch)
         sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
         return jax.tree.map(
             lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch

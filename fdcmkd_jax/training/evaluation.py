@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import grain
 import jax
 import numpy as np
 from flax import linen as nn
 
 from fdcmkd_jax.data.base import Source
+from fdcmkd_jax.data.host import HostStage
 from fdcmkd_jax.data.input import assemble, eval_batches
 from fdcmkd_jax.methods import Method
 from fdcmkd_jax.tasks import Task, metrics
@@ -79,25 +81,28 @@ class Evaluator:
 
     Args:
         model: The backbone.
-        modality: The modality it reads.
+        stage: The host's stage, with the modality that the model reads.
         method: Supplies further heads.
         task: Supplies targets and metrics.
         devices: The devices to run on.
         batch_size: N of a batch, over all devices.
+        reading: Threads and batches that read ahead.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        modality: str,
+        stage: HostStage,
         method: Method,
         task: Task,
         devices: Devices,
         batch_size: int,
+        reading: grain.ReadOptions,
     ) -> None:
-        self._step = _program(devices, model, modality, method, task)
-        self._devices, self._batch_size = devices, batch_size
-        self._assemble = functools.partial(assemble, task=task, modality=modality)
+        self._step = _program(devices, model, stage.modality, method, task)
+        self._devices, self._stage = devices, stage
+        self._batch_size, self._reading = batch_size, reading
+        self._assemble = functools.partial(assemble, task=task, modality=stage.modality)
 
     def __call__(self, candidates: Mapping[str, EvalParams], source: Source) -> dict[str, Result]:
         """Evaluates several sets of parameters in one pass.
@@ -111,7 +116,9 @@ class Evaluator:
         """
         totals: dict[str, Any] = dict.fromkeys(candidates)
         examples: dict[str, list] = {name: [] for name in candidates}
-        for batch in eval_batches(source, self._batch_size, self._assemble):
+        for batch in eval_batches(
+            source, self._batch_size, self._assemble, self._stage, self._reading
+        ):
             rows = self._devices.split(batch)
             for name, params in candidates.items():
                 sums, batch_examples = self._step(params.variables, params.method, rows)

@@ -1,13 +1,15 @@
 """One model to train, the options of training, and the parts that all models of a run share."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from flax import linen as nn
 
-from fdcmkd_jax.data.base import Source
+from fdcmkd_jax.data import augment
+from fdcmkd_jax.data.base import Source, Transform
+from fdcmkd_jax.data.host import HostStage
 from fdcmkd_jax.data.input import InputOptions
 from fdcmkd_jax.methods import Method
 from fdcmkd_jax.tasks import Task
@@ -15,7 +17,7 @@ from fdcmkd_jax.training.devices import Devices
 from fdcmkd_jax.training.evaluation import EvalOptions, Evaluator
 from fdcmkd_jax.training.optim import Optimizer
 from fdcmkd_jax.training.stop import StopRequest
-from fdcmkd_jax.training.teachers import Teacher
+from fdcmkd_jax.training.teachers import Teacher, modalities
 from fdcmkd_jax.types import Params
 
 
@@ -109,6 +111,8 @@ class RunContext:
         seed: Seed of initialization, order and augmentation.
         task: The meaning of labels.
         splits: ``val`` and ``test``.
+        transform: Makes an example of a record; None where the splits hold examples.
+        augmented: The modalities whose inputs differ from epoch to epoch.
         input: Options of the input pipeline.
         train: Options of training.
         evaluate: Options of evaluation and selection.
@@ -121,6 +125,8 @@ class RunContext:
     seed: int
     task: Task
     splits: Mapping[str, Source]
+    transform: Transform | None
+    augmented: Collection[str]
     input: InputOptions
     train: TrainOptions
     evaluate: EvalOptions
@@ -130,4 +136,21 @@ class RunContext:
 
     def evaluator(self, model: nn.Module, modality: str, method: Method) -> Evaluator:
         """Makes the evaluator of a model of this run."""
-        return Evaluator(model, modality, method, self.task, self.devices, self.evaluate.batch_size)
+        return Evaluator(
+            model,
+            HostStage(self.transform, modality),
+            method,
+            self.task,
+            self.devices,
+            self.evaluate.batch_size,
+            self.input.reading,
+        )
+
+    def host_stage(self, job: Job) -> HostStage:
+        """Makes the host's stage for the training of a model of this run."""
+        return HostStage(
+            self.transform,
+            job.modality,
+            modalities(job.teacher.modality) if job.teacher else (),
+            {name: augment.make(**options) for name, options in self.input.augment.items()},
+        )

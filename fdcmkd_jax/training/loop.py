@@ -7,19 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grain
 import jax
 import numpy as np
 
-from fdcmkd_jax.data.input import steps_per_epoch
+from fdcmkd_jax.data.input import TrainBatches, steps_per_epoch
 from fdcmkd_jax.tasks import metrics
 from fdcmkd_jax.training import evaluation
 from fdcmkd_jax.training.checkpoint import Checkpoints
 from fdcmkd_jax.training.devices import to_host
 from fdcmkd_jax.training.evaluation import EvalParams, Evaluator
+from fdcmkd_jax.training.feed import Feed
 from fdcmkd_jax.training.job import Job, RunContext
 from fdcmkd_jax.training.log import Log, write_json
-from fdcmkd_jax.training.start import compiled_step, initial_state, training_data
+from fdcmkd_jax.training.start import (
+    compiled_step,
+    initial_state,
+    spilled_outputs,
+    training_data,
+)
 from fdcmkd_jax.training.state import TrainState
 from fdcmkd_jax.training.step import Sums
 from fdcmkd_jax.training.stop import StoppedError
@@ -74,9 +79,11 @@ def fit(job: Job, context: RunContext) -> dict[str, Any]:
         ) as log:
             loop = _Loop(job, context, evaluator, checkpoints, log, epoch_steps, total)
             current, seconds = loop.run(current, data, done, seconds)
+        data.close()
         entry, examples = _final_record(evaluator, context, checkpoints, current, total)
     entry = {**entry, "seconds": round(seconds, 1)}
     finish(directory, entry, examples)
+    spilled_outputs(job, context).unlink(missing_ok=True)
     return entry
 
 
@@ -101,20 +108,23 @@ class _Loop:
     total: int
 
     def run(
-        self, current: TrainState, data: grain.DatasetIterator, done: int, seconds: float
+        self, current: TrainState, data: TrainBatches, done: int, seconds: float
     ) -> tuple[TrainState, float]:
         """Takes the remaining steps; returns the state and the seconds since the first start."""
         step_function, teacher_variables = compiled_step(self.job, self.context)
         began = time.monotonic() - seconds
+        feed = Feed(data, self.context.devices)
         window: list[Sums] = []
         for step in range(done + 1, self.total + 1):
-            batch = self.context.devices.split(next(data))
+            batch = feed.take()
             current, sums = step_function(current, teacher_variables, batch)
             window.append(sums)
+            if step < self.total:
+                feed.read_ahead(sums)
             evaluate, save = self._due(step)
             if not save and step % self.context.train.log_every_steps:
                 continue
-            self._log_row(window, step)
+            self._log_row(window, step, feed)
             window.clear()
             score = self._evaluate(current, step) if evaluate else None
             # Only at the end of a row, so that a stopped run leaves the rows of one that was not.
@@ -123,11 +133,12 @@ class _Loop:
                 host = to_host(current)
                 _check_finite(host, step, self.checkpoints.latest)
                 seconds = time.monotonic() - began
-                progress = {"data": data.get_state(), "seconds": seconds}
+                progress = {"data": feed.position, "seconds": seconds}
                 self.checkpoints.save(step, host, progress, score=score)
             if stop:
                 self.checkpoints.wait()
                 raise StoppedError(f"stopped at step {step} of {self.total} of {self.job.title}")
+            feed.start_row()
         return current, seconds
 
     def _due(self, step: int) -> tuple[bool, bool]:
@@ -137,11 +148,12 @@ class _Loop:
         every = self.context.checkpoint.every_steps
         return evaluate, evaluate or bool(every and step % every == 0)
 
-    def _log_row(self, window: list[Sums], step: int) -> None:
+    def _log_row(self, window: list[Sums], step: int, feed: Feed) -> None:
         """Logs the means over the steps since the last row."""
         row = _means(window, step, self.checkpoints.latest)
         rate = float(self.job.optimizer.schedule(step - 1))
         row |= {"epoch": step / self.epoch_steps, "learning_rate": rate}
+        row["waiting_for_data"] = round(feed.waiting_share(), 4)
         self.log.write(row)
         self.log.advance(step, loss=row["loss"], accuracy=row["accuracy"])
 

@@ -3,16 +3,17 @@
 import functools
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import grain
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from fdcmkd_jax.data.base import Source
-from fdcmkd_jax.data.input import assemble, train_batches
+from fdcmkd_jax.data.host import AsEvaluated, HostStage
+from fdcmkd_jax.data.index import read_index
+from fdcmkd_jax.data.input import TrainBatches, assemble, train_batches
 from fdcmkd_jax.methods import Method
 from fdcmkd_jax.tasks import Task
 from fdcmkd_jax.training import state
@@ -36,7 +37,8 @@ def initial_state(job: Job, context: RunContext) -> TrainState:
         A state on the default device; its random numbers depend on the run's seed and the job's
         name alone.
     """
-    first = jax.tree.map(lambda x: jnp.asarray(x)[None], job.train[0])
+    example = AsEvaluated(job.train, context.host_stage(job))[0]
+    first = jax.tree.map(lambda x: jnp.asarray(x)[None], example)
     teacher_outputs: Any = None
     if "teacher" in first:
         teacher_outputs = from_record(first["teacher"])
@@ -65,14 +67,13 @@ def initial_state(job: Job, context: RunContext) -> TrainState:
 
 
 def train_targets(source: Source, task: Task) -> Targets:
-    """Reads the targets of a whole training split, in its order; one pass over it."""
-    examples = (source[row] for row in range(len(source)))
-    rows = [(example["label"], example["labelled"], example["id"]) for example in examples]
-    labels, labelled, ids = (jnp.asarray(np.stack(column)) for column in zip(*rows, strict=True))
+    """Makes the targets of a whole training split, in its order."""
+    index = read_index(source)
+    labels, ids, labelled = map(jnp.asarray, (index.labels, index.ids, index.labelled))
     return task.targets(labels, labelled=labelled, mask=jnp.ones(len(ids), bool), id=ids)
 
 
-def training_data(job: Job, context: RunContext) -> grain.DatasetIterator:
+def training_data(job: Job, context: RunContext) -> TrainBatches:
     """Streams the job's batches, with its teacher's outputs where these never change."""
     make_batch = functools.partial(
         assemble,
@@ -80,8 +81,8 @@ def training_data(job: Job, context: RunContext) -> grain.DatasetIterator:
         modality=job.modality,
         teacher_modalities=modalities(job.teacher.modality) if job.teacher else (),
     )
-    source = with_teacher_outputs(job, context)
-    return train_batches(source, context.input, make_batch, seed=context.seed)
+    source, stage = with_teacher_outputs(job, context), context.host_stage(job)
+    return train_batches(source, context.input, make_batch, stage, seed=context.seed)
 
 
 def with_teacher_outputs(job: Job, context: RunContext) -> Source:
@@ -96,17 +97,24 @@ def with_teacher_outputs(job: Job, context: RunContext) -> Source:
     if method.needs.teacher_maps or method.needs.trained_teacher:
         return job.train
     read_by_teacher = set(modalities(teacher.modality))
-    if read_by_teacher & set(context.input.augment):
+    if read_by_teacher & set(context.augmented):
         return job.train
     return cache_teacher_outputs(
         job.train,
+        HostStage(context.transform, job.modality, read_by_teacher),
         teacher.model,
         teacher.variables,
         teacher.modality,
         leave_out=read_by_teacher - {job.modality},
         # Not the size of evaluation batches, which may change no result.
         batch_size=context.input.batch_size,
+        spill_to=spilled_outputs(job, context),
     )
+
+
+def spilled_outputs(job: Job, context: RunContext) -> Path:
+    """Returns the path of teacher outputs that do not fit in memory, kept while a job trains."""
+    return context.workdir / job.name / f"teacher_outputs{jax.process_index()}.array_record"
 
 
 def compiled_step(job: Job, context: RunContext) -> tuple[Callable, Params]:

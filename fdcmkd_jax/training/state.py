@@ -10,7 +10,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 from flax.training import train_state
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from fdcmkd_jax.methods import Method
 from fdcmkd_jax.training.teachers import TeacherGroup
@@ -42,7 +42,7 @@ class TrainState(train_state.TrainState):
 def create(
     key: Array,
     model: nn.Module,
-    example: Float[Array, "N *shape"],
+    example: Any,
     method: Method,
     teacher: Outputs | Mapping[str, Outputs] | None,
     optimizer: optax.GradientTransformation,
@@ -58,7 +58,7 @@ def create(
     Args:
         key: A typed key.
         model: The backbone to train.
-        example: A batch for it, shape ``[N, ...]``; only its shape matters.
+        example: A batch for it, ``[N, ...]``, or several raw arrays by name; only shapes matter.
         method: Supplies further trainables.
         teacher: The teacher's outputs, or their abstract shapes; of several teachers, by modality;
             None without a teacher.
@@ -107,7 +107,7 @@ def create(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _init(model: nn.Module, key: Array, example: Array) -> dict[str, Any]:
+def _init(model: nn.Module, key: Array, example: Any) -> dict[str, Any]:
     """Initializes a model; compiled, because running it eagerly takes longer than compiling."""
     return dict(model.init(key, example, train=False))
 

@@ -11,6 +11,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from jaxtyping import Float, Int
 
 from fdcmkd_jax.data.base import Example, Source
+from fdcmkd_jax.data.index import read_index
 from fdcmkd_jax.registry import ConfigError
 
 SUFFIXES = (".npz", ".safetensors", ".array_record")
@@ -123,8 +124,8 @@ class StoredTeacherSource:
     ) -> None:
         self._source, self._stored = source, stored
         self._left_out = {*leave_out, "partner"}
-        examples = (source[row] for row in range(len(source)))
-        ids = np.array([example.get("partner", example)["id"] for example in examples])
+        self.index = read_index(source)
+        ids = self.index.teacher_ids
         self._rows = jax.tree.map(
             lambda part: part.rows(ids), stored, is_leaf=lambda x: isinstance(x, StoredOutputs)
         )

@@ -1,37 +1,92 @@
 """Outputs of a frozen teacher, computed once instead of in every step."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import jax
 import numpy as np
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordWriter
 from flax import linen as nn
 
 from fdcmkd_jax.data.base import Example, Source
+from fdcmkd_jax.data.host import AsEvaluated, HostStage
+from fdcmkd_jax.data.index import read_index
 from fdcmkd_jax.training.state import abstract_outputs
 from fdcmkd_jax.training.teachers import Modality, TeacherGroup, select
 from fdcmkd_jax.types import Params, to_record
 
 LIMIT_MB = 256
-"""Limit of the outputs kept in memory; a teacher with larger outputs runs in every step."""
+"""Limit of the outputs kept in memory; larger outputs go to a file."""
+
+FILE_LIMIT_MB = 8192
+"""Limit of the outputs kept in a file; a teacher with larger outputs runs in every step."""
+
+
+class OutputRows(Protocol):
+    """A teacher's outputs by row."""
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        """Returns the outputs of one example, as `types.from_record` takes them once stacked."""
+        ...
+
+
+class RowsInMemory:
+    """Outputs as arrays.
+
+    Args:
+        outputs: ``logits [N, ..., K]`` and ``features [N, ..., D]``; of several teachers, by
+            modality.
+    """
+
+    def __init__(self, outputs: Mapping[str, Any]) -> None:
+        self._outputs = outputs
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return jax.tree.map(lambda rows: rows[row], self._outputs)
+
+
+class RowsInFile:
+    """Outputs in an array_record file: the bytes of one example's arrays a record.
+
+    Args:
+        path: The file.
+        shapes: The shapes and dtypes of one example's outputs.
+    """
+
+    def __init__(self, path: Path, shapes: Mapping[str, Any]) -> None:
+        self._records = ArrayRecordDataSource([str(path)])
+        self._leaves, self._structure = jax.tree.flatten(shapes)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        record, start, arrays = self._records[row], 0, []
+        for leaf in self._leaves:
+            count = math.prod(leaf.shape)
+            flat = np.frombuffer(record, leaf.dtype, count, start)
+            arrays.append(flat.reshape(leaf.shape))
+            start += flat.nbytes
+        return jax.tree.unflatten(self._structure, arrays)
 
 
 class CachedTeacherSource:
-    """A split whose examples hold a teacher's outputs in place of the teacher's inputs.
+    """A split whose records hold a teacher's outputs in place of the teacher's inputs.
 
     Args:
         source: The split.
-        outputs: ``logits [N, ..., K]`` and ``features [N, ..., D]`` in the order of the split; of
-            several teachers, by modality.
+        outputs: The outputs, in the order of the split.
         leave_out: Modalities that only the teacher reads.
     """
 
-    def __init__(
-        self, source: Source, outputs: Mapping[str, Any], leave_out: Iterable[str]
-    ) -> None:
+    def __init__(self, source: Source, outputs: OutputRows, leave_out: Iterable[str]) -> None:
         self._source, self._outputs = source, outputs
         self._left_out = {*leave_out, "partner"}
+        self.index = read_index(source)
 
     def __len__(self) -> int:
         return len(self._source)
@@ -39,17 +94,19 @@ class CachedTeacherSource:
     def __getitem__(self, index: int) -> Example:
         example = self._source[index]
         kept = {key: value for key, value in example.items() if key not in self._left_out}
-        return {**kept, "teacher": jax.tree.map(lambda rows: rows[index], self._outputs)}
+        return {**kept, "teacher": self._outputs[index]}
 
 
 def cache_teacher_outputs(
     source: Source,
+    stage: HostStage,
     model: nn.Module | TeacherGroup,
     variables: Params,
     modality: Modality,
     *,
     leave_out: Iterable[str],
     batch_size: int,
+    spill_to: Path,
 ) -> Source:
     """Adds a teacher's outputs to a training split, if they are small enough to keep.
 
@@ -58,23 +115,31 @@ def cache_teacher_outputs(
 
     Args:
         source: The split as the student sees it.
+        stage: Makes the examples; the teacher reads them as evaluation sees them.
         model: The teacher's backbone.
         variables: Its ``{"params", "batch_stats"}``.
         modality: The modality it reads.
         leave_out: Modalities that only the teacher reads.
         batch_size: N of the pass that computes the outputs.
+        spill_to: File for outputs that would take more than `LIMIT_MB` in memory, all N rows of
+            logits and features together. A complete one of an earlier call is used again.
 
     Returns:
-        A `CachedTeacherSource`; ``source`` itself if all outputs together, with their N rows of
-        logits and features, would take more than `LIMIT_MB`.
+        A `CachedTeacherSource`; ``source`` itself if they would take more than `FILE_LIMIT_MB`.
     """
-    inputs = functools.partial(_stacked_inputs, source, modality)
-    shapes = to_record(abstract_outputs(model, variables, inputs([0])))
+    inputs = functools.partial(_stacked_inputs, AsEvaluated(source, stage), modality)
+    batch_shapes = to_record(abstract_outputs(model, variables, inputs([0])))
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch_shapes)
     example_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
-    if len(source) * example_bytes > LIMIT_MB * 2**20:
+    if len(source) * example_bytes > FILE_LIMIT_MB * 2**20:
         return source
-    outputs = _run_over(source, model, variables, inputs, batch_size)
-    return CachedTeacherSource(source, outputs, leave_out)
+    batches = _run_over(len(source), model, variables, inputs, batch_size)
+    if len(source) * example_bytes <= LIMIT_MB * 2**20:
+        outputs = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+        return CachedTeacherSource(source, RowsInMemory(outputs), leave_out)
+    if not spill_to.is_file():
+        _write(spill_to, batches)
+    return CachedTeacherSource(source, RowsInFile(spill_to, shapes), leave_out)
 
 
 def _stacked_inputs(source: Source, modality: Modality, rows: Sequence[int]) -> Any:
@@ -85,22 +150,32 @@ def _stacked_inputs(source: Source, modality: Modality, rows: Sequence[int]) -> 
 
 
 def _run_over(
-    source: Source,
+    size: int,
     model: nn.Module | TeacherGroup,
     variables: Params,
     inputs: Callable[[Sequence[int]], Any],
     batch_size: int,
-) -> dict[str, Any]:
-    """Returns the teacher's outputs on the whole split, in its order."""
+) -> Iterator[dict[str, Any]]:
+    """Yields the teacher's outputs on the whole split, in its order, batch by batch."""
     variables = jax.device_put(variables)
-    count = min(batch_size, len(source))
-    batches = []
-    for first in range(0, len(source), count):
+    count = min(batch_size, size)
+    for first in range(0, size, count):
         # The last row fills the last batch, so that one shape is compiled.
-        rows = [min(row, len(source) - 1) for row in range(first, first + count)]
+        rows = [min(row, size - 1) for row in range(first, first + count)]
         outputs = _apply(model, variables, inputs(rows))
-        batches.append(jax.tree.map(np.asarray, outputs))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(source)], *batches)
+        yield jax.tree.map(lambda x, kept=size - first: np.asarray(x)[:kept], outputs)
+
+
+def _write(path: Path, batches: Iterable[Mapping[str, Any]]) -> None:
+    """Writes one record a row; the file appears under its name when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"unfinished_{path.name}")
+    writer = ArrayRecordWriter(str(unfinished), "group_size:1")
+    for outputs in batches:
+        for rows in zip(*jax.tree.leaves(outputs), strict=True):
+            writer.write(b"".join(row.tobytes() for row in rows))
+    writer.close()
+    unfinished.replace(path)
 
 
 @functools.partial(jax.jit, static_argnums=0)

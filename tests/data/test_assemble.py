@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from fdcmkd_jax import tasks
+from fdcmkd_jax.data.host import HostStage
 from fdcmkd_jax.data.input import InputOptions, assemble, eval_batches, train_batches
 from fdcmkd_jax.data.pairing import View
 from fdcmkd_jax.types import Batch, Outputs
@@ -80,14 +81,15 @@ def test_a_batch_passes_through_jit_and_a_stream():
         {name: value[row] for name, value in stacked().items() if name not in ("labelled", "mask")}
         for row in range(N)
     ]
-    split = View(rows, ("audio", "image"))
+    split = View(rows)
 
     def make_batch(examples):
         return assemble(examples, task=TASK, modality="image", teacher_modalities=("audio",))
 
-    batch = next(train_batches(split, InputOptions(batch_size=2), make_batch, seed=0))
+    stage, options = HostStage(None, "image", ("audio",)), InputOptions(batch_size=2)
+    batch = next(train_batches(split, options, make_batch, stage, seed=0))
     again = jax.jit(lambda x: x)(batch)
     jax.tree.map(np.testing.assert_array_equal, again, batch)
-    (evaluated, _) = eval_batches(rows, 2, make_batch)
+    (evaluated, _) = eval_batches(rows, 2, make_batch, stage, options.reading)
     np.testing.assert_array_equal(evaluated.inputs["image"], stacked()["image"][:2])
     assert evaluated.targets.labelled.all()

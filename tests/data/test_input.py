@@ -2,13 +2,19 @@
 
 import itertools
 import json
+import time
+from contextlib import closing
 
 import grain
 import jax
 import numpy as np
 import pytest
+import raw_data
 
+from fdcmkd_jax.data import augment
 from fdcmkd_jax.data import input as input_path
+from fdcmkd_jax.data.host import HostStage
+from fdcmkd_jax.data.pairing import View
 from fdcmkd_jax.registry import ConfigError
 
 SIZE = 22
@@ -35,6 +41,7 @@ def make_split(size=SIZE):
 
 SPLIT = make_split()
 IDS = [int(example["id"]) for example in SPLIT]
+RAW = View(raw_data.records("train", 44), kind="mismatched")
 
 
 def as_stacked(examples):
@@ -42,10 +49,24 @@ def as_stacked(examples):
     return examples
 
 
+PLAIN = HostStage(None, "image", ("audio",))
+
+
+def stage_of(changes):
+    """Augments both modalities, of which a teacher reads the sound."""
+    made = {modality: augment.make(**options) for modality, options in changes.items()}
+    return HostStage(None, "image", ("audio",), made)
+
+
 def stream(*, seed=0, source=SPLIT, batch_size=4, **options):
-    return input_path.train_batches(
-        source, input_path.InputOptions(batch_size=batch_size, **options), as_stacked, seed=seed
-    )
+    options = input_path.InputOptions(batch_size=batch_size, **options)
+    stage = stage_of(options.augment)
+    return input_path.train_batches(source, options, as_stacked, stage, seed=seed)
+
+
+def evaluated(source, batch_size, num_threads=1):
+    reading = input_path.InputOptions(batch_size, num_threads=num_threads).reading
+    return list(input_path.eval_batches(source, batch_size, as_stacked, PLAIN, reading))
 
 
 def take(iterator, count):
@@ -79,6 +100,7 @@ def test_batches_depend_on_the_seed_alone(augment):
 def test_number_of_threads_changes_nothing():
     one, other = (take(stream(augment=AUGMENT, num_threads=n), 12) for n in (1, 3))
     assert_same(one, other)
+    assert_same(evaluated(SPLIT, 4), evaluated(SPLIT, 4, num_threads=3))
 
 
 def test_every_epoch_has_an_order_of_its_own():
@@ -90,7 +112,7 @@ def test_every_epoch_has_an_order_of_its_own():
 @pytest.mark.parametrize(("size", "seed"), [(10, 0), (10, 1), (SIZE, 0)])
 def test_the_order_is_that_of_grains_own_shuffle(size, seed):
     options = input_path.InputOptions(batch_size=1)
-    batches = input_path.train_batches(make_split(size), options, as_stacked, seed=seed)
+    batches = input_path.train_batches(make_split(size), options, as_stacked, PLAIN, seed=seed)
     expected = grain.MapDataset.source(IDS[:size]).seed(seed).shuffle()
     assert ids(take(batches, 3 * size)) == [expected[place] for place in range(3 * size)]
 
@@ -200,6 +222,42 @@ def test_restored_position_continues_as_if_never_interrupted(augment, num_thread
         next(reader)
 
 
+def test_worker_processes_change_nothing_and_continue_any_position():
+    stage = HostStage(raw_data.transform, "image", ("audio",))
+
+    def fresh(**more):
+        read = input_path.InputOptions(batch_size=8, drop_remainder=False, **more)
+        return input_path.train_batches(RAW, read, as_stacked, stage, seed=1)
+
+    expected = take(fresh(), 12)
+    with closing(fresh(num_workers=2, num_threads=2, prefetch_batches=4)) as reader:
+        assert_same(take(reader, 7), expected[:7])  # Beyond the first epoch, of six batches.
+        position = json.loads(json.dumps(reader.get_state()))
+        assert position == {"next_index": 7}
+        reader.set_state({"next_index": 3})
+        assert_same(take(reader, 2), expected[3:5])
+    alone = fresh()
+    alone.set_state(position)
+    assert_same(take(alone, 5), expected[7:])
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(1, 1), (8, 8)])
+def test_as_many_batches_are_read_at_once_as_there_are_threads(threads, expected):
+    reading, most = [], []
+
+    class Slow(list):
+        def __getitem__(self, row):
+            reading.append(row)
+            most.append(len(reading))
+            time.sleep(0.005)
+            reading.pop()
+            return super().__getitem__(row)
+
+    with closing(stream(source=Slow(SPLIT), num_threads=threads, prefetch_batches=8)) as reader:
+        take(reader, 10)
+    assert max(most) == expected
+
+
 def test_position_depends_on_the_number_of_batches_read_alone():
     one, other = stream(), stream(seed=9, num_threads=3, augment=AUGMENT)
     take(one, 7), take(other, 7)
@@ -226,7 +284,7 @@ def test_processes_share_each_batch_of_one_process(monkeypatch, drop_remainder, 
 
 
 def test_evaluation_reads_the_split_in_order_and_shows_every_label():
-    batches = list(input_path.eval_batches(SPLIT, 8, as_stacked))
+    batches = evaluated(SPLIT, 8)
     assert ids(batches) == IDS
     assert [len(batch["id"]) for batch in batches] == [8, 8, 8]
     for batch in batches:
@@ -234,20 +292,18 @@ def test_evaluation_reads_the_split_in_order_and_shows_every_label():
 
 
 def test_evaluation_pads_and_masks_its_last_batch():
-    masks = [batch["mask"].tolist() for batch in input_path.eval_batches(SPLIT, 8, as_stacked)]
+    masks = [batch["mask"].tolist() for batch in evaluated(SPLIT, 8)]
     assert masks == [[True] * 8, [True] * 8, [True] * 6 + [False] * 2]
 
 
 def test_evaluation_does_not_pad_what_divides_evenly():
-    batches = list(input_path.eval_batches(SPLIT, 11, as_stacked))
+    batches = evaluated(SPLIT, 11)
     assert [batch["mask"].all() for batch in batches] == [True, True]
 
 
 def test_evaluation_shows_labels_that_were_hidden_in_training():
     hidden = [{**example, "labelled": np.False_} for example in SPLIT]
-    assert all(
-        b["labelled"][b["mask"]].all() for b in input_path.eval_batches(hidden, 8, as_stacked)
-    )
+    assert all(b["labelled"][b["mask"]].all() for b in evaluated(hidden, 8))
 
 
 def test_evaluating_processes_share_the_split_in_as_many_batches_each(monkeypatch):
@@ -255,7 +311,7 @@ def test_evaluating_processes_share_the_split_in_as_many_batches_each(monkeypatc
     for index in range(2):
         with monkeypatch.context() as patch:
             use_process(patch, index)
-            shares.append(list(input_path.eval_batches(SPLIT, 8, as_stacked)))
+            shares.append(evaluated(SPLIT, 8))
     assert [len(share) for share in shares] == [3, 3]
     assert all(len(batch["id"]) == 4 for share in shares for batch in share)
     assert sorted(ids(shares[0]) + ids(shares[1])) == IDS
@@ -269,12 +325,18 @@ def test_a_batch_larger_than_the_split_is_refused_with_both_numbers():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "must be positive, got 0 and 1"),
-        ({"batch_size": 4, "num_threads": 0}, "must be positive, got 4 and 0"),
+        ({"batch_size": 0}, "batch_size must be positive, got 0"),
+        ({"batch_size": 4, "num_threads": 0}, "num_threads must be positive, got 0"),
+        ({"batch_size": 4, "prefetch_batches": 0}, "prefetch_batches must be positive, got 0"),
+        (
+            {"batch_size": 4, "num_threads": 3, "prefetch_batches": 2},
+            r"\(2\) must be at least num_",
+        ),
+        ({"batch_size": 4, "num_workers": -1}, "num_workers must not be negative, got -1"),
     ],
-    ids=["batch_size", "num_threads"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_number_that_is_not_positive_is_refused(options, message):
+def test_a_number_out_of_range_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         input_path.InputOptions(**options)
 

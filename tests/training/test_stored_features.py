@@ -80,7 +80,7 @@ def test_where_pairs_are_broken_the_outputs_are_the_partners(tmp_path, train):
     arrays = outputs_of(train)
     np.savez(tmp_path / "audio.npz", **arrays)
     stored = stored_features.load(tmp_path / "audio.npz", num_classes=NUM_CLASSES)
-    view = View(train, ("audio", "image"), kind="mismatched", seed=3)
+    view = View(train, kind="mismatched", seed=3)
     source = stored_features.StoredTeacherSource(view, stored)
     for row in range(len(view)):
         (place,) = np.flatnonzero(arrays["id"] == view[row]["partner"]["id"])

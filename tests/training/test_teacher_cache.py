@@ -1,11 +1,15 @@
 """Outputs of a frozen teacher, computed once."""
 
+import pickle
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from builders import NUM_CLASSES, toy_data, toy_net
 
+from fdcmkd_jax.data.host import HostStage
 from fdcmkd_jax.data.pairing import PAIRINGS, View
 from fdcmkd_jax.training import teacher_cache
 from fdcmkd_jax.training.devices import AXIS
@@ -22,13 +26,19 @@ def variables():
 
 
 def view(kind="true"):
-    return View(SPLIT, ("audio", "image"), kind=kind)
+    return View(SPLIT, kind=kind)
 
 
-def with_outputs(source, variables, batch_size=16):
-    kept = {name: variables[name] for name in ("params", "batch_stats")}
+def with_outputs(source, variables, batch_size=16, spill_to=Path("unused")):
     return teacher_cache.cache_teacher_outputs(
-        source, MODEL, kept, "audio", leave_out=["audio"], batch_size=batch_size
+        source,
+        HostStage(None, "image", ("audio",)),
+        MODEL,
+        {name: variables[name] for name in ("params", "batch_stats")},
+        "audio",
+        leave_out=["audio"],
+        batch_size=batch_size,
+        spill_to=spill_to,
     )
 
 
@@ -63,10 +73,53 @@ def test_a_pass_in_larger_batches_than_the_split_gives_the_same_outputs(variable
             np.testing.assert_allclose(large[row]["teacher"][name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_outputs_over_the_limit_are_not_kept(variables, monkeypatch):
-    source = view()
+@pytest.fixture
+def limits(monkeypatch):
+    """Sets the limits, as shares of the size of all outputs."""
     size = 44 * 4 * (NUM_CLASSES + 8) / 2**20
-    monkeypatch.setattr(teacher_cache, "LIMIT_MB", size)
-    assert isinstance(with_outputs(source, variables), teacher_cache.CachedTeacherSource)
-    monkeypatch.setattr(teacher_cache, "LIMIT_MB", 0.99 * size)
-    assert with_outputs(source, variables) is source
+
+    def change(memory, file):
+        monkeypatch.setattr(teacher_cache, "LIMIT_MB", memory * size)
+        monkeypatch.setattr(teacher_cache, "FILE_LIMIT_MB", file * size)
+
+    return change
+
+
+def test_outputs_over_the_limit_of_memory_go_to_a_file_with_the_same_bits(
+    variables, tmp_path, limits
+):
+    file = tmp_path / "students" / "outputs.array_record"
+    limits(memory=1, file=1)
+    kept = with_outputs(view("shuffled"), variables, spill_to=file)
+    assert not file.exists()
+    limits(memory=0.99, file=1)
+    spilled = with_outputs(view("shuffled"), variables, spill_to=file)
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    assert len(spilled) == len(kept)
+    for row in ROWS:
+        jax.tree.map(np.testing.assert_array_equal, spilled[row], kept[row])
+
+
+def test_a_complete_file_is_used_again_and_an_unfinished_one_is_not(variables, tmp_path, limits):
+    limits(memory=0, file=1)
+    file = tmp_path / "outputs.array_record"
+    (tmp_path / f"unfinished_{file.name}").write_bytes(b"cut short")
+    first = with_outputs(view(), variables, spill_to=file)
+    other = jax.tree.map(np.zeros_like, variables)
+    again = with_outputs(view(), other, spill_to=file)
+    jax.tree.map(np.testing.assert_array_equal, again[7], first[7])
+    assert np.abs(again[7]["teacher"]["logits"]).sum() > 0
+
+
+def test_a_spilled_file_can_be_read_by_worker_processes(variables, tmp_path, limits):
+    limits(memory=0, file=1)
+    spilled = with_outputs(view(), variables, spill_to=tmp_path / "outputs.array_record")
+    copy = pickle.loads(pickle.dumps(spilled))
+    jax.tree.map(np.testing.assert_array_equal, copy[5], spilled[5])
+
+
+def test_outputs_over_the_limit_of_the_file_are_not_kept(variables, tmp_path, limits):
+    limits(memory=0, file=0.99)
+    source = view()
+    assert with_outputs(source, variables, spill_to=tmp_path / "outputs") is source
+    assert list(tmp_path.iterdir()) == []

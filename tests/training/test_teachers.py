@@ -61,7 +61,7 @@ def test_a_teacher_run_once_teaches_what_one_run_in_every_step_does(
 
     monkeypatch.setattr(Devices, "split", record)
     experiment.run(config, tmp_path / "once", with_report=False)
-    monkeypatch.setattr(teacher_cache, "LIMIT_MB", 0)
+    monkeypatch.setattr(teacher_cache, "FILE_LIMIT_MB", 0)
     experiment.run(config, tmp_path / "always", with_report=False)
     assert ran == [False] * 12 + [True] * 12  # Two epochs of six batches of 8, of 44 examples.
     folder = f"students/{direction.replace('->', '-to-')}"
