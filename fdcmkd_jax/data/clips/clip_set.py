@@ -1,21 +1,23 @@
 """Metadata of a set of clips: its classes, its lists and the counts that its authors state."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from fdcmkd_jax.registry import ConfigError
 
 
 class Clip(NamedTuple):
     """One row of a set's lists.
 
     Attributes:
-        name: Its key, unique in the set; a file name without folders is made of it.
+        name: Its key, unique in the set, which may serve as the name of a file.
         label: Index of its class.
         split: ``train``, ``val`` or ``test``.
-        group: The speaker or the source video; clips of one group may be kept in one split.
+        group: The speaker or the source video.
         sound: The file with its sound, relative to the user's folder.
-        video: The file with its pictures, or a folder of ready frames, relative to the same.
+        video: The file with its pictures, or a folder of frames, relative to the user's folder.
         segment: Start and end of the part to keep, in seconds; None for all.
     """
 
@@ -29,7 +31,7 @@ class Clip(NamedTuple):
 
 
 class Defect(NamedTuple):
-    """One thing that is wrong with a set's lists or files.
+    """Something wrong with a set's lists or files.
 
     Attributes:
         kind: One of `KINDS`.
@@ -59,6 +61,18 @@ KINDS = (
 """The kinds of defects."""
 
 
+class Listing(NamedTuple):
+    """The contents of a set's lists.
+
+    Attributes:
+        clips: The clips, in the order of the lists.
+        defects: Rows that cannot be used.
+    """
+
+    clips: list[Clip]
+    defects: list[Defect]
+
+
 @dataclass(frozen=True)
 class ClipSet:
     """A set of clips.
@@ -66,17 +80,37 @@ class ClipSet:
     Attributes:
         name: Its name in the table of data sets.
         class_names: One name per class, in the order of the labels.
-        list_clips: Reads the lists under the user's folder; returns the clips, in the lists' order,
-            and the defects of the lists. Raises ConfigError where a list or folder is missing.
-        counts: By split, the documented number of rows of each class; where only the total is
+        layout: What the user's folder must hold, and where it comes from, in one line.
+        read_lists: Reads the lists under the user's folder. Raises ConfigError where a list or a
+            folder is missing.
+        write_lists: Writes lists, and the folders beside them, for a number of generated training
+            clips of each class; see `generate`.
+        counts: By split, the documented number of clips of each class; where only their total is
             documented, a tuple of that one number.
         min_frames: Least number of frames kept per clip.
-        optional_files: Absent clips are expected, because some cannot be downloaded any more.
     """
 
     name: str
     class_names: tuple[str, ...]
-    list_clips: Callable[[Path], tuple[list[Clip], list[Defect]]]
-    counts: Mapping[str, tuple[int, ...]]
+    layout: str
+    read_lists: Callable[[Path], Listing]
+    write_lists: Callable[[Path, int], None]
+    counts: Mapping[str, Sequence[int]]
     min_frames: int
-    optional_files: bool = False
+
+    def listing(self, folder: Path | None) -> Listing:
+        """Reads the lists under the user's folder.
+
+        Raises:
+            ConfigError: If there is no such folder, or it does not have the set's layout.
+        """
+        if folder is None:
+            raise ConfigError(
+                f"{self.name} must be downloaded by hand: set data.manual_dir to {self.layout}."
+            )
+        if not folder.is_dir():
+            raise ConfigError(
+                f"data.manual_dir of {self.name}: there is no folder {folder}; expected "
+                f"{self.layout}."
+            )
+        return self.read_lists(folder)

@@ -60,7 +60,11 @@ def decode_clips(
         results = tqdm(
             pool.map(decode, clips), total=len(clips), desc=title, unit="clip", disable=None
         )
-        return [defect for defect in results if defect is not None]
+        try:
+            return [defect for defect in results if defect is not None]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def read_decoded(cache: Path, clip: Clip) -> tuple[Waveform, list[bytes]]:

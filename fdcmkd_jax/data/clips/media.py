@@ -204,7 +204,8 @@ def _decode_frames(path: Path) -> Iterator[tuple[Any, int]]:
                 raise ClipError("no picture", f"{path.name} has no picture stream")
             stream = container.streams.video[0]
             rate = max(1, int(stream.average_rate or stream.guessed_rate or 1))
-            for count, frame in enumerate(container.decode(stream), 1):
+            for frame in container.decode(stream):
+                count += 1
                 yield frame, rate
             duration = _duration(container, stream)
     except av.FFmpegError as error:
