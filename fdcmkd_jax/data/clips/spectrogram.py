@@ -57,6 +57,9 @@ C2KD_EVENTS = Spectrogram(16_000, 160_000, 512, 159, "power", standardize=True)
 C2KD_VGGSOUND = Spectrogram(16_000, 80_000, 256, 128, "magnitude", standardize=False)
 """129 x 626: huofushuo/C2KD for VGGSound, five seconds."""
 
+SMALL = Spectrogram(16_000, 16_384, 256, 256, "magnitude", standardize=True)
+"""129 x 65: the first second, for trials."""
+
 
 def log_spectrogram(waveform: ArrayLike, spec: Spectrogram) -> Float[Array, "N F T 1"]:
     """Computes log spectrograms.
