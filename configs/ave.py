@@ -1,13 +1,16 @@
-"""FD-CMKD on AVE: the sound and the pictures of events teach each other.
+r"""FD-CMKD on AVE: the sound and the pictures of events teach each other.
 
 From download to table:
 
     unzip AVE_Dataset.zip -d downloads    # the link is in the README of YapengTian/AVE-ECCV18
     pip install "fdcmkd-jax[prepare]"
     fdcmkd-jax data check ave --option manual_dir=downloads/AVE_Dataset --data_dir=data
-    fdcmkd-jax train --config=configs/ave.py --workdir=runs/ave \\
+    fdcmkd-jax train --config=configs/ave.py --workdir=runs/ave \
         --config.data.manual_dir=downloads/AVE_Dataset --config.data.data_dir=data
-    fdcmkd-jax study studies/paper_table1.toml --config=configs/ave.py --workdir=runs/table1
+    fdcmkd-jax study studies/paper_table1.toml --workdir=runs/ave_table1 \
+        --config=configs/ave.py --set data.data_dir=data
+    fdcmkd-jax study studies/table2.toml --workdir=runs/ave_table2 \
+        --config=configs/ave.py --set data.data_dir=data
 
 Published test accuracies (arXiv 2511.19887, audio and visual student): without distillation 63.7
 and 38.8, FD-CMKD 64.9 and 47.8. Presets as in ``configs/av_digits.py``, and

@@ -1,4 +1,4 @@
-"""FD-CMKD on CREMA-D: the voice and the face of acted emotions teach each other.
+r"""FD-CMKD on CREMA-D: the voice and the face of acted emotions teach each other.
 
 From download to table:
 
@@ -6,9 +6,12 @@ From download to table:
     cp train.csv test.csv downloads/CREMA-D    # from huofushuo/C2KD, cramed/utils/data/CREMAD
     pip install "fdcmkd-jax[prepare]"
     fdcmkd-jax data check crema_d --option manual_dir=downloads/CREMA-D --data_dir=data
-    fdcmkd-jax train --config=configs/crema_d.py --workdir=runs/crema_d \\
+    fdcmkd-jax train --config=configs/crema_d.py --workdir=runs/crema_d \
         --config.data.manual_dir=downloads/CREMA-D --config.data.data_dir=data
-    fdcmkd-jax study studies/paper_table1.toml --config=configs/crema_d.py --workdir=runs/table1
+    fdcmkd-jax study studies/paper_table1.toml --workdir=runs/crema_d_table1 \
+        --config=configs/crema_d.py --set data.data_dir=data
+    fdcmkd-jax study studies/table2.toml --workdir=runs/crema_d_table2 \
+        --config=configs/crema_d.py --set data.data_dir=data
 
 Published test accuracies (arXiv 2511.19887, audio and visual student): without distillation 62.4
 and 66.8, FD-CMKD 64.1 and 71.0. They select the epoch and the head on the test split, as the preset

@@ -1,4 +1,4 @@
-"""FD-CMKD on VGGSound-50: the sound and the pictures of 50 classes of VGGSound teach each other.
+r"""FD-CMKD on VGGSound-50: the sound and the pictures of 50 classes of VGGSound teach each other.
 
 From download to table, with the clips as ``ID_START.mp4`` (start in six digits) in ``video/``:
 
@@ -6,9 +6,12 @@ From download to table, with the clips as ``ID_START.mp4`` (start in six digits)
     unzip datasplit.zip -d downloads/VGGSound    # from huofushuo/C2KD, vggsound/datasplit.zip
     pip install "fdcmkd-jax[prepare]"
     fdcmkd-jax data check vggsound50 --option manual_dir=downloads/VGGSound --data_dir=data
-    fdcmkd-jax train --config=configs/vggsound50.py --workdir=runs/vggsound50 \\
+    fdcmkd-jax train --config=configs/vggsound50.py --workdir=runs/vggsound50 \
         --config.data.manual_dir=downloads/VGGSound --config.data.data_dir=data
-    fdcmkd-jax study studies/paper_table1.toml --config=configs/vggsound50.py --workdir=runs/table1
+    fdcmkd-jax study studies/paper_table1.toml --workdir=runs/vggsound50_table1 \
+        --config=configs/vggsound50.py --set data.data_dir=data
+    fdcmkd-jax study studies/table2.toml --workdir=runs/vggsound50_table2 \
+        --config=configs/vggsound50.py --set data.data_dir=data
 
 Published test accuracies (arXiv 2511.19887, audio and visual student): without distillation 68.9
 and 44.9, FD-CMKD 70.0 and 48.1; whether on these 50 classes is not confirmed. Clips that can no

@@ -2,7 +2,6 @@
 
 import argparse
 import inspect
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from absl import logging
 
 from fdcmkd_jax import data
 from fdcmkd_jax.data.index import read_index
-from fdcmkd_jax.registry import ConfigError, constructor
+from fdcmkd_jax.registry import ConfigError, constructor, parse_option
 
 DESCRIPTION = """\
 Lists, checks, prepares and describes data sets.
@@ -84,15 +83,16 @@ def describe(flags: argparse.Namespace) -> None:
     """Prints the splits, modalities and classes of a data set, prepared if necessary."""
     dataset = _load(flags)
     for name, split in dataset.splits.items():
-        counts = _class_counts(split, len(dataset.class_names))
-        print(f"{name:8}{len(split):>10,} examples, {counts.min():,} to {counts.max():,} a class")
+        print(f"{name:8}{len(split):>10,} examples")
     example = dataset.first_example()
     for modality in dataset.modalities:
         print(f"{modality:8}{_shapes(dataset, modality, example[modality])}")
-    print(f"{len(dataset.class_names)} classes: {', '.join(dataset.class_names)}")
-    print("examples of each class:")
-    for name, split in dataset.splits.items():
-        print(f"{name:8}{' '.join(map(str, _class_counts(split, len(dataset.class_names))))}")
+    print(f"{len(dataset.class_names)} classes, with their examples:")
+    counts = [_class_counts(split, len(dataset.class_names)) for split in dataset.splits.values()]
+    width = max(map(len, dataset.class_names))
+    print(f"    {'':{width}}" + "".join(f"{name:>8}" for name in dataset.splits))
+    for name, *of_class in zip(dataset.class_names, *counts, strict=True):
+        print(f"    {name:{width}}" + "".join(f"{count:>8,}" for count in of_class))
 
 
 def _shapes(dataset: data.Dataset, modality: str, raw: Any) -> str:
@@ -121,18 +121,7 @@ def _load(flags: argparse.Namespace) -> data.Dataset:
 
 
 def _options(flags: argparse.Namespace) -> dict[str, Any]:
-    return dict(_option(text) for text in flags.option)
-
-
-def _option(text: str) -> tuple[str, Any]:
-    """Parses ``KEY=VALUE``; the value is JSON, or else a text."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.isidentifier():
-        raise ConfigError(f"an option is KEY=VALUE, got {text!r}.")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
+    return dict(parse_option(text) for text in flags.option)
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

@@ -44,7 +44,7 @@ def library(name: str) -> Any:
 
 
 def read_sound(
-    path: Path, *, sample_rate: int, segment: tuple[float, float] | None = None
+    path: Path, *, sample_rate: int, segment: tuple[int, int] | None = None
 ) -> Float[np.ndarray, " S"]:
     """Reads the sound of a file as one channel.
 
@@ -78,7 +78,7 @@ def to_int16(sound: Float[np.ndarray, " S"]) -> Int16[np.ndarray, " S"]:
 
 
 def read_frames(
-    path: Path, *, min_frames: int, segment: tuple[float, float] | None = None
+    path: Path, *, min_frames: int, segment: tuple[int, int] | None = None
 ) -> list[bytes]:
     """Reads a frame a second of a video.
 
@@ -229,7 +229,7 @@ def _check_duration(path: Path, seconds: float, stated: float) -> None:
         )
 
 
-def _inside(second: int, segment: tuple[float, float] | None) -> bool:
+def _inside(second: int, segment: tuple[int, int] | None) -> bool:
     return segment is None or segment[1] <= segment[0] or segment[0] <= second <= segment[1]
 
 
