@@ -203,7 +203,8 @@ def _decode_frames(path: Path) -> Iterator[tuple[Any, int]]:
             if not container.streams.video:
                 raise ClipError("no picture", f"{path.name} has no picture stream")
             stream = container.streams.video[0]
-            rate = max(1, int(stream.average_rate or stream.guessed_rate or 1))
+            exact_rate = float(stream.average_rate or stream.guessed_rate or 1)
+            rate = max(1, int(exact_rate))
             for frame in container.decode(stream):
                 count += 1
                 yield frame, rate
@@ -212,7 +213,7 @@ def _decode_frames(path: Path) -> Iterator[tuple[Any, int]]:
         raise ClipError("unreadable file", f"{path.name}: {error.strerror}") from error
     if not count:
         raise ClipError("no picture", f"the picture stream of {path.name} is empty")
-    _check_duration(path, count / rate, duration)
+    _check_duration(path, count / exact_rate, duration)
 
 
 def _duration(container: Any, stream: Any) -> float:
