@@ -42,7 +42,7 @@ class Variant(tfds.core.BuilderConfig):
         self.skipped: Sequence[Defect] = ()
 
 
-class PairedClips(tfds.core.GeneratorBasedBuilder):
+class PairedClips(records.OrderedBuilder):
     """Clips with sound and pictures."""
 
     VERSION = tfds.core.Version(VERSION)
@@ -71,7 +71,6 @@ class PairedClips(tfds.core.GeneratorBasedBuilder):
                     "id": tfds.features.Scalar(dtype=np.int32),
                 }
             ),
-            # The order of the records is that of the columns.
             disable_shuffling=True,
             metadata=tfds.core.MetadataDict(
                 columns=columns, skipped=[list(defect) for defect in config.skipped]
