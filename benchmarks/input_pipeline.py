@@ -1,9 +1,9 @@
 """Speed and memory of the input pipeline on clips; the loader beside PyTorch's DataLoader.
 
-    taskset -c 0 python benchmarks/input_pipeline.py loader     # images a second on one core
-    python benchmarks/input_pipeline.py slow                    # 16 threads on a slow source
-    python benchmarks/input_pipeline.py memory                  # 10,000 clips that are not kept
-    python benchmarks/input_pipeline.py waiting                 # a ResNet-18 step of a config
+    python benchmarks/input_pipeline.py loader     # images a second on one core
+    python benchmarks/input_pipeline.py slow       # 16 threads on a slow source
+    python benchmarks/input_pipeline.py memory     # 10,000 clips that are not kept
+    python benchmarks/input_pipeline.py waiting    # a ResNet-18 step of a config
 
 Everything runs on generated files, which `memory` links to many names. Needs the packages of
 ``requirements-prepare.txt`` and, for `loader`, PyTorch.
@@ -14,6 +14,7 @@ import contextlib
 import functools
 import io
 import json
+import os
 import resource
 import statistics
 import tempfile
@@ -74,7 +75,8 @@ class Slow:
 
 
 def loader(repeats: int) -> None:
-    """Prints images a second of this loader and of PyTorch's, on the cores of this process."""
+    """Prints images a second of this loader and of PyTorch's, on one core."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     variants: dict[str, Callable[[], Generator[Any, None, None]]] = {
         "fdcmkd_jax, 1 thread": functools.partial(_read_ours, 1),
         "fdcmkd_jax, 2 threads": functools.partial(_read_ours, 2),
