@@ -5,20 +5,23 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 import soundfile
 from PIL import Image
 from run_files import use_devices
 
 from fdcmkd_jax.cli import train
 from fdcmkd_jax.data import __main__ as command
-from fdcmkd_jax.data.clips.clip_set import Clip, ClipSet
+from fdcmkd_jax.data.clips.clip_set import KINDS, Clip, ClipSet
 from fdcmkd_jax.data.clips.generate import write_clip
+from fdcmkd_jax.data.clips.media import ClipError
 from fdcmkd_jax.models.resnet import ResNet
 
 ROOT = Path(__file__).parents[1]
@@ -44,10 +47,14 @@ def write_wav(path: Path, sound: np.ndarray, rate: int = 16_000) -> Path:
     return path
 
 
-def write_video(path, grays, *, rate=8, sound=None, sound_rate=16_000, codec="libx264") -> Path:
+def write_video(
+    path, grays, *, rate=8, sound=None, sound_rate=16_000, codec="libx264", title=""
+) -> Path:
     """Writes one even gray frame for each number, and a sound track ``[channels, S]``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(os.fspath(path), "w") as container:
+        if title:
+            container.metadata["title"] = title
         audio = None
         if len(grays):
             video = container.add_stream(codec, rate=Fraction(rate))
@@ -204,3 +211,21 @@ def make_clips(clip_set: ClipSet, folder: Path) -> dict[str, Clip]:
     for clip in clips:
         write_clip(folder, clip)
     return {clip.name: clip for clip in clips}
+
+
+def write_rows(folder: Path, **lists: Sequence[str]) -> None:
+    """Writes lists in CREMA-D's layout, and its folders."""
+    for name in ("AudioWAV", "VideoFlash"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for name, rows in lists.items():
+        (folder / f"{name}.csv").write_text("\n".join([*rows, ""]), encoding="utf-8")
+
+
+def refused(kind, function, *arguments, **options):
+    """Checks that a file is refused; returns the line about it."""
+    with pytest.raises(ClipError) as caught:
+        function(*arguments, **options)
+    assert caught.value.kind == kind
+    assert kind in KINDS
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

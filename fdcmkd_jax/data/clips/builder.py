@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
+from google.protobuf.json_format import ParseError
 
 from fdcmkd_jax.data import records
 from fdcmkd_jax.data.base import Source
@@ -212,7 +213,7 @@ class PreparedSplit(Indexed):
 
 
 def read_prepared(folder: Path) -> tuple[tuple[str, ...], dict[str, PreparedSplit]]:
-    """Opens prepared records; reads none of them.
+    """Opens prepared records; reads only the last one of each split, to see whether it is there.
 
     Args:
         folder: As `prepare` returned it.
@@ -230,7 +231,9 @@ def read_prepared(folder: Path) -> tuple[tuple[str, ...], dict[str, PreparedSpli
             split: PreparedSplit(builder.as_data_source(split=split), columns[split])
             for split in columns
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        for prepared in splits.values():
+            prepared[len(prepared) - 1]
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, ParseError) as error:
         raise ConfigError(
             f"cannot read the records under {folder} ({error}); delete that folder to prepare them "
             "again."

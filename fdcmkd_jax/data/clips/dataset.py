@@ -123,5 +123,5 @@ def carve_validation(
 def _first_by_hash(keys: Sequence[str], share: float) -> Bool[np.ndarray, " N"]:
     """Marks the rows whose key is among the first of the distinct keys, in the order of a hash."""
     ordered = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode()).digest())
-    chosen = set(ordered[: round(share * len(ordered))])
+    chosen = set(ordered[: max(0, round(share * len(ordered)))])
     return np.array([key in chosen for key in keys])
