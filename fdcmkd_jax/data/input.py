@@ -56,7 +56,7 @@ class InputOptions:
 
     @property
     def reading(self) -> grain.ReadOptions:
-        """How one process reads ahead."""
+        """Threads and buffer of one process that reads."""
         return grain.ReadOptions(
             num_threads=self.num_threads, prefetch_buffer_size=self.prefetch_batches
         )
