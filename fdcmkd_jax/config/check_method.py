@@ -9,11 +9,10 @@ from jaxtyping import Array
 
 from fdcmkd_jax.config.directions import Direction
 from fdcmkd_jax.config.plan import Plan
-from fdcmkd_jax.data.index import Indexed, read_index
+from fdcmkd_jax.data.index import Indexed, read_index, train_targets
 from fdcmkd_jax.registry import ConfigError
 from fdcmkd_jax.training import state
 from fdcmkd_jax.training.devices import AXIS
-from fdcmkd_jax.training.start import train_targets
 from fdcmkd_jax.types import Outputs, Params, Targets, from_record
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.resources
 import itertools
+import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,8 +12,10 @@ from matplotlib.figure import Figure
 
 from fdcmkd_jax.report import curves, embedding, figures, style, summary
 from fdcmkd_jax.report.matching import IncomparableError, matched
-from fdcmkd_jax.report.run import Model, Run
+from fdcmkd_jax.report.run import Model, Run, read
 from fdcmkd_jax.report.similarity import PAIRINGS, band_similarity
+
+FILE_NAME = "report.html"
 
 
 class Image(NamedTuple):
@@ -58,6 +61,26 @@ def fill(template: str, **values: Any) -> str:
     )
     style_sheet = _FILES.joinpath("page.css").read_text("utf-8")
     return environment.from_string(template).render(style_sheet=style_sheet, **values)
+
+
+def write(workdir: pathlib.Path) -> pathlib.Path:
+    """Writes the report of the finished run in ``workdir`` and replaces an older one.
+
+    Args:
+        workdir: A run's folder with config.json, environment.json, results.json and one folder per
+            model. If a model's log or features are missing, the page leaves out what needs them and
+            says so.
+
+    Returns:
+        The path of the page: its figures and styles are inline, it has no script and fetches
+        nothing.
+
+    Raises:
+        RunError: If ``workdir`` does not hold a finished run.
+    """
+    path = workdir / FILE_NAME
+    path.write_text(render(read(workdir)), encoding="utf-8")
+    return path
 
 
 def render(run: Run) -> str:

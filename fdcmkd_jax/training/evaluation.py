@@ -5,14 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import grain
 import jax
 import numpy as np
 from flax import linen as nn
 
 from fdcmkd_jax.data.base import Source
 from fdcmkd_jax.data.host import HostStage
-from fdcmkd_jax.data.input import assemble, eval_batches
+from fdcmkd_jax.data.input import InputOptions, assemble
 from fdcmkd_jax.methods import Method
 from fdcmkd_jax.tasks import Task, metrics
 from fdcmkd_jax.training.devices import PROGRAMS, Devices
@@ -86,7 +85,7 @@ class Evaluator:
         task: Supplies targets and metrics.
         devices: The devices to run on.
         batch_size: N of a batch, over all devices.
-        reading: Threads and batches that read ahead.
+        options: Threads and batches that read ahead.
     """
 
     def __init__(
@@ -97,11 +96,11 @@ class Evaluator:
         task: Task,
         devices: Devices,
         batch_size: int,
-        reading: grain.ReadOptions,
+        options: InputOptions,
     ) -> None:
         self._step = _program(devices, model, stage.modality, method, task)
         self._devices, self._stage = devices, stage
-        self._batch_size, self._reading = batch_size, reading
+        self._batch_size, self._options = batch_size, options
         self._assemble = functools.partial(assemble, task=task, modality=stage.modality)
 
     def __call__(self, candidates: Mapping[str, EvalParams], source: Source) -> dict[str, Result]:
@@ -114,10 +113,12 @@ class Evaluator:
         Returns:
             Results by the same names.
         """
+        from fdcmkd_jax.data.stream import eval_batches  # Loads Grain.
+
         totals: dict[str, Any] = dict.fromkeys(candidates)
         examples: dict[str, list] = {name: [] for name in candidates}
         for batch in eval_batches(
-            source, self._batch_size, self._assemble, self._stage, self._reading
+            source, self._batch_size, self._assemble, self._stage, self._options
         ):
             rows = self._devices.split(batch)
             for name, params in candidates.items():

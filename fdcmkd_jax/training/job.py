@@ -143,7 +143,7 @@ class RunContext:
             self.task,
             self.devices,
             self.evaluate.batch_size,
-            self.input.reading,
+            self.input,
         )
 
     def host_stage(self, job: Job) -> HostStage:

@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from fdcmkd_jax.data.input import TrainBatches, steps_per_epoch
+from fdcmkd_jax.data.input import steps_per_epoch
+from fdcmkd_jax.data.stream import TrainBatches
 from fdcmkd_jax.tasks import metrics
 from fdcmkd_jax.training import evaluation
 from fdcmkd_jax.training.checkpoint import Checkpoints

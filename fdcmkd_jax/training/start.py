@@ -12,8 +12,9 @@ from flax import linen as nn
 
 from fdcmkd_jax.data.base import Source
 from fdcmkd_jax.data.host import AsEvaluated, HostStage
-from fdcmkd_jax.data.index import read_index
-from fdcmkd_jax.data.input import TrainBatches, assemble, train_batches
+from fdcmkd_jax.data.index import train_targets
+from fdcmkd_jax.data.input import assemble
+from fdcmkd_jax.data.stream import TrainBatches, train_batches
 from fdcmkd_jax.methods import Method
 from fdcmkd_jax.tasks import Task
 from fdcmkd_jax.training import state
@@ -23,7 +24,7 @@ from fdcmkd_jax.training.state import TrainState
 from fdcmkd_jax.training.step import make_train_step
 from fdcmkd_jax.training.teacher_cache import cache_teacher_outputs
 from fdcmkd_jax.training.teachers import Modality, TeacherGroup, modalities, select
-from fdcmkd_jax.types import Params, Targets, from_record
+from fdcmkd_jax.types import Params, from_record
 
 
 def initial_state(job: Job, context: RunContext) -> TrainState:
@@ -64,13 +65,6 @@ def initial_state(job: Job, context: RunContext) -> TrainState:
     return drawn.replace(
         params={**drawn.params, "model": start["params"]}, batch_stats=start["batch_stats"]
     )
-
-
-def train_targets(source: Source, task: Task) -> Targets:
-    """Makes the targets of a whole training split, in its order."""
-    index = read_index(source)
-    labels, ids, labelled = map(jnp.asarray, (index.labels, index.ids, index.labelled))
-    return task.targets(labels, labelled=labelled, mask=jnp.ones(len(ids), bool), id=ids)
 
 
 def training_data(job: Job, context: RunContext) -> TrainBatches:

@@ -6,8 +6,9 @@ import pytest
 
 from fdcmkd_jax import tasks
 from fdcmkd_jax.data.host import HostStage
-from fdcmkd_jax.data.input import InputOptions, assemble, eval_batches, train_batches
+from fdcmkd_jax.data.input import InputOptions, assemble
 from fdcmkd_jax.data.pairing import View
+from fdcmkd_jax.data.stream import eval_batches, train_batches
 from fdcmkd_jax.types import Batch, Outputs
 
 N = 4
@@ -90,6 +91,6 @@ def test_a_batch_passes_through_jit_and_a_stream():
     batch = next(train_batches(split, options, make_batch, stage, seed=0))
     again = jax.jit(lambda x: x)(batch)
     jax.tree.map(np.testing.assert_array_equal, again, batch)
-    (evaluated, _) = eval_batches(rows, 2, make_batch, stage, options.reading)
+    (evaluated, _) = eval_batches(rows, 2, make_batch, stage, options)
     np.testing.assert_array_equal(evaluated.inputs["image"], stacked()["image"][:2])
     assert evaluated.targets.labelled.all()

@@ -12,8 +12,9 @@ import pytest
 import raw_data
 
 from fdcmkd_jax.data import augment
-from fdcmkd_jax.data import input as input_path
+from fdcmkd_jax.data import stream as streams
 from fdcmkd_jax.data.host import HostStage
+from fdcmkd_jax.data.input import InputOptions, steps_per_epoch
 from fdcmkd_jax.data.pairing import View
 from fdcmkd_jax.registry import ConfigError
 
@@ -59,14 +60,14 @@ def stage_of(changes):
 
 
 def stream(*, seed=0, source=SPLIT, batch_size=4, **options):
-    options = input_path.InputOptions(batch_size=batch_size, **options)
+    options = InputOptions(batch_size=batch_size, **options)
     stage = stage_of(options.augment)
-    return input_path.train_batches(source, options, as_stacked, stage, seed=seed)
+    return streams.train_batches(source, options, as_stacked, stage, seed=seed)
 
 
 def evaluated(source, batch_size, num_threads=1):
-    reading = input_path.InputOptions(batch_size, num_threads=num_threads).reading
-    return list(input_path.eval_batches(source, batch_size, as_stacked, PLAIN, reading))
+    options = InputOptions(batch_size, num_threads=num_threads)
+    return list(streams.eval_batches(source, batch_size, as_stacked, PLAIN, options))
 
 
 def take(iterator, count):
@@ -85,9 +86,9 @@ def assert_same(actual, expected):
 
 
 def use_process(patch, index, count=2):
-    """Lets the input_path believe that it runs in one of several processes."""
-    patch.setattr(input_path.jax, "process_index", lambda: index)
-    patch.setattr(input_path.jax, "process_count", lambda: count)
+    """Lets the stream believe that it runs in one of several processes."""
+    patch.setattr(streams.jax, "process_index", lambda: index)
+    patch.setattr(streams.jax, "process_count", lambda: count)
 
 
 @pytest.mark.parametrize("augment", [{}, AUGMENT], ids=["plain", "augmented"])
@@ -111,8 +112,8 @@ def test_every_epoch_has_an_order_of_its_own():
 
 @pytest.mark.parametrize(("size", "seed"), [(10, 0), (10, 1), (SIZE, 0)])
 def test_the_order_is_that_of_grains_own_shuffle(size, seed):
-    options = input_path.InputOptions(batch_size=1)
-    batches = input_path.train_batches(make_split(size), options, as_stacked, PLAIN, seed=seed)
+    options = InputOptions(batch_size=1)
+    batches = streams.train_batches(make_split(size), options, as_stacked, PLAIN, seed=seed)
     expected = grain.MapDataset.source(IDS[:size]).seed(seed).shuffle()
     assert ids(take(batches, 3 * size)) == [expected[place] for place in range(3 * size)]
 
@@ -158,8 +159,8 @@ def test_a_split_that_divides_evenly_is_not_padded():
     [(4, True, 5), (4, False, 6), (11, True, 2), (11, False, 2), (22, True, 1), (64, False, 1)],
 )
 def test_steps_per_epoch_count_the_batches_of_an_epoch(batch_size, drop_remainder, expected):
-    options = input_path.InputOptions(batch_size, drop_remainder=drop_remainder)
-    assert input_path.steps_per_epoch(SPLIT, options) == expected
+    options = InputOptions(batch_size, drop_remainder=drop_remainder)
+    assert steps_per_epoch(SPLIT, options) == expected
 
 
 def test_a_split_smaller_than_a_padded_batch_fills_one():
@@ -226,8 +227,8 @@ def test_worker_processes_change_nothing_and_continue_any_position():
     stage = HostStage(raw_data.transform, "image", ("audio",))
 
     def fresh(**more):
-        read = input_path.InputOptions(batch_size=8, drop_remainder=False, **more)
-        return input_path.train_batches(RAW, read, as_stacked, stage, seed=1)
+        read = InputOptions(batch_size=8, drop_remainder=False, **more)
+        return streams.train_batches(RAW, read, as_stacked, stage, seed=1)
 
     expected = take(fresh(), 12)
     with closing(fresh(num_workers=2, num_threads=2, prefetch_batches=4)) as reader:
@@ -319,7 +320,7 @@ def test_evaluating_processes_share_the_split_in_as_many_batches_each(monkeypatc
 
 def test_a_batch_larger_than_the_split_is_refused_with_both_numbers():
     with pytest.raises(ValueError, match="batch_size is 23, but there are only 22 training"):
-        input_path.steps_per_epoch(SPLIT, input_path.InputOptions(23))
+        steps_per_epoch(SPLIT, InputOptions(23))
 
 
 @pytest.mark.parametrize(
@@ -338,7 +339,7 @@ def test_a_batch_larger_than_the_split_is_refused_with_both_numbers():
 )
 def test_a_number_out_of_range_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        input_path.InputOptions(**options)
+        InputOptions(**options)
 
 
 def test_an_unknown_augmentation_is_refused_before_anything_is_read():

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 from absl import logging
 
 from fdcmkd_jax.data.av_digits import protocol, raw
-from fdcmkd_jax.data.av_digits.builder import AvDigits, AvDigitsConfig
 from fdcmkd_jax.data.av_digits.preprocessing import constants, preprocessing
 from fdcmkd_jax.data.base import Dataset, Example, Source
 from fdcmkd_jax.registry import ConfigError
@@ -37,8 +35,12 @@ class _Split:
         }
 
 
-def _prepare(data_dir: Path, config: AvDigitsConfig, prepared: Path) -> None:
+def _prepare(data_dir: Path, config: Any, prepared: Path) -> None:
     """Writes the records; TFDS moves them into place only when they are complete."""
+    import tensorflow_datasets as tfds
+
+    from fdcmkd_jax.data.av_digits.builder import AvDigits
+
     verbosity = logging.get_verbosity()
     logging.set_verbosity(
         logging.ERROR
@@ -73,6 +75,11 @@ def av_digits(*, data_dir: Path, seed: int, pairs_per_class: int = 20) -> Datase
         ConfigError: If the raw data are not installed, or the records under ``data_dir`` were made
             from other raw data, or cannot be read.
     """
+    # Takes a moment, and only a run that reads the digits needs it.
+    import tensorflow_datasets as tfds
+
+    from fdcmkd_jax.data.av_digits.builder import AvDigits, AvDigitsConfig
+
     protocol.check_draw(seed=seed, pairs_per_class=pairs_per_class)
     fingerprint = raw.fingerprint()
     config = AvDigitsConfig(seed=seed, pairs_per_class=pairs_per_class)
