@@ -92,4 +92,6 @@ def train_targets(source: Source, task: Task) -> Targets:
     """Makes the targets of a whole training split, in its order."""
     index = read_index(source)
     labels, ids, labelled = map(jnp.asarray, (index.labels, index.ids, index.labelled))
-    return task.targets(labels, labelled=labelled, mask=jnp.ones(len(ids), bool), id=ids)
+    return task.targets(
+        labels, labelled=labelled, mask=jnp.asarray(np.ones(len(ids), bool)), id=ids
+    )

@@ -1,6 +1,6 @@
 """Options of the input pipeline, and the batch it makes; `data.stream` reads batches by Grain."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,28 +66,27 @@ def assemble(
     examples: Mapping[str, Any],
     *,
     task: Task,
-    modality: str,
-    teacher_modalities: tuple[str, ...] = (),
+    modalities: Collection[str],
+    teacher_modalities: Collection[str] = (),
 ) -> Batch:
     """Makes the batch that the steps read; the last operation of the pipeline.
 
     Args:
         examples: Stacked examples ``[N, ...]``: the modalities, ``label``, ``labelled``, ``mask``,
             ``id``, and, optionally, ``partner`` (the modalities of the example that the teacher
-            reads instead) and ``teacher`` (the teacher's outputs, see `types.to_record`).
+            reads instead) and ``teacher`` (teachers' outputs by modality, see `types.to_record`).
         task: Makes the targets.
-        modality: The modality that the trained or evaluated model reads.
-        teacher_modalities: The modalities that teachers read.
+        modalities: The modalities that the trained or evaluated models read.
+        teacher_modalities: The modalities of teachers that run in the step.
 
     Returns:
-        A `Batch`. Where the teacher's outputs are given, it holds no teacher inputs.
+        A `Batch`.
     """
     outputs = examples.get("teacher")
     read_by_teacher = examples.get("partner", examples)
-    names = teacher_modalities if outputs is None else ()
     return Batch(
-        inputs={modality: examples[modality]},
-        teacher_inputs={name: read_by_teacher[name] for name in names},
+        inputs={name: examples[name] for name in modalities},
+        teacher_inputs={name: read_by_teacher[name] for name in teacher_modalities},
         teacher_outputs=None if outputs is None else from_record(outputs),
         targets=task.targets(
             examples["label"],

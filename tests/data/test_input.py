@@ -50,13 +50,13 @@ def as_stacked(examples):
     return examples
 
 
-PLAIN = HostStage(None, "image", ("audio",))
+PLAIN = HostStage(None, ("image",), ("audio",))
 
 
 def stage_of(changes):
     """Augments both modalities, of which a teacher reads the sound."""
     made = {modality: augment.make(**options) for modality, options in changes.items()}
-    return HostStage(None, "image", ("audio",), made)
+    return HostStage(None, ("image",), ("audio",), made)
 
 
 def stream(*, seed=0, source=SPLIT, batch_size=4, **options):
@@ -224,7 +224,7 @@ def test_restored_position_continues_as_if_never_interrupted(augment, num_thread
 
 
 def test_worker_processes_change_nothing_and_continue_any_position():
-    stage = HostStage(raw_data.transform, "image", ("audio",))
+    stage = HostStage(raw_data.transform, ("image",), ("audio",))
 
     def fresh(**more):
         read = InputOptions(batch_size=8, drop_remainder=False, **more)
