@@ -33,8 +33,9 @@ from fdcmkd_jax.data.clips import generate
 from fdcmkd_jax.data.clips.preprocessing import of_visual
 from fdcmkd_jax.data.clips.transform import ClipTransform
 from fdcmkd_jax.data.host import HostStage
-from fdcmkd_jax.data.input import InputOptions, TrainBatches, assemble, train_batches
+from fdcmkd_jax.data.input import InputOptions, assemble
 from fdcmkd_jax.data.pairing import View
+from fdcmkd_jax.data.stream import TrainBatches, train_batches
 from fdcmkd_jax.data.vggsound50 import CLASS_NAMES, VGGSOUND50
 
 CLIPS = 10_000
@@ -154,9 +155,9 @@ def _train_batches(
 ) -> TrainBatches:
     task = tasks.make("classification", num_classes=6)
     teachers = () if dataset is None else ("audio",)
-    stage = HostStage(dataset.transform if dataset else None, modality, teachers)
+    stage = HostStage(dataset.transform if dataset else None, (modality,), teachers)
     make_batch = functools.partial(
-        assemble, task=task, modality=modality, teacher_modalities=teachers
+        assemble, task=task, modalities=(modality,), teacher_modalities=teachers
     )
     options = InputOptions(BATCH, num_threads=threads, prefetch_batches=max(2, threads))
     return train_batches(View(source), options, make_batch, stage, seed=0)
@@ -166,8 +167,10 @@ def _read_ours(threads: int, *, normalized: bool = False) -> Generator[Any, None
     dataset = data.Dataset(("visual",), ("a",), {}, transform=ClipTransform(num_samples=1))
     task = tasks.make("classification", num_classes=6)
     options = InputOptions(BATCH, num_threads=threads, prefetch_batches=2)
-    make_batch = functools.partial(assemble, task=task, modality="visual")
-    stage = HostStage(dataset.transform, "visual")
+    make_batch = functools.partial(
+        assemble, task=task, modalities=("visual",), teacher_modalities=()
+    )
+    stage = HostStage(dataset.transform, ("visual",))
     batches = train_batches(View(Pictures(4096)), options, make_batch, stage, seed=0)
     function = jax.jit(of_visual(224, 1).function)
     with contextlib.closing(batches):

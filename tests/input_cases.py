@@ -7,8 +7,9 @@ import numpy as np
 import raw_data
 
 from fdcmkd_jax.data import augment
-from fdcmkd_jax.data import input as input_path
+from fdcmkd_jax.data import stream as streams
 from fdcmkd_jax.data.host import HostStage
+from fdcmkd_jax.data.input import InputOptions
 from fdcmkd_jax.data.pairing import View
 
 SIZE = 22
@@ -43,24 +44,24 @@ def as_stacked(examples):
     return examples
 
 
-PLAIN = HostStage(None, "image", ("audio",))
+PLAIN = HostStage(None, ("image",), ("audio",))
 
 
 def stage_of(changes):
     """Augments both modalities, of which a teacher reads the sound."""
     made = {modality: augment.make(**options) for modality, options in changes.items()}
-    return HostStage(None, "image", ("audio",), made)
+    return HostStage(None, ("image",), ("audio",), made)
 
 
 def stream(*, seed=0, source=SPLIT, batch_size=4, **options):
-    options = input_path.InputOptions(batch_size=batch_size, **options)
+    options = InputOptions(batch_size=batch_size, **options)
     stage = stage_of(options.augment)
-    return input_path.train_batches(source, options, as_stacked, stage, seed=seed)
+    return streams.train_batches(source, options, as_stacked, stage, seed=seed)
 
 
 def evaluated(source, batch_size, num_threads=1):
-    reading = input_path.InputOptions(batch_size, num_threads=num_threads).reading
-    return list(input_path.eval_batches(source, batch_size, as_stacked, PLAIN, reading))
+    options = InputOptions(batch_size, num_threads=num_threads)
+    return list(streams.eval_batches(source, batch_size, as_stacked, PLAIN, options))
 
 
 def take(iterator, count):
@@ -79,6 +80,6 @@ def assert_same(actual, expected):
 
 
 def use_process(patch, index, count=2):
-    """Lets the input_path believe that it runs in one of several processes."""
-    patch.setattr(input_path.jax, "process_index", lambda: index)
-    patch.setattr(input_path.jax, "process_count", lambda: count)
+    """Lets the stream believe that it runs in one of several processes."""
+    patch.setattr(streams.jax, "process_index", lambda: index)
+    patch.setattr(streams.jax, "process_count", lambda: count)

@@ -25,7 +25,7 @@ from fdcmkd_jax.registry import ConfigError, build_once, build_section, unknown
 from fdcmkd_jax.training import optim, stored_features
 from fdcmkd_jax.training.devices import AXIS, Devices
 from fdcmkd_jax.training.job import RunContext
-from fdcmkd_jax.training.stored_features import StoredTeacherSource
+from fdcmkd_jax.training.stored_features import StoredRows
 
 
 def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
@@ -94,7 +94,7 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
             num_epochs=sections["train"].num_epochs,
             steps_per_epoch=_epoch_steps(student_view, sections["input"]),
         ),
-        stored_views=_stored_views(settings, directions, student_view, method, task.num_classes),
+        stored=_stored_outputs(settings, directions, student_view, task.num_classes),
     )
     check_method(plan)
     return plan
@@ -125,14 +125,13 @@ def _directions(settings: Mapping[str, Any], method: Method) -> tuple[Direction,
     return directions
 
 
-def _stored_views(
+def _stored_outputs(
     settings: Mapping[str, Any],
     directions: tuple[Direction, ...],
     view: Source,
-    method: Method,
     num_classes: int,
-) -> dict[Direction, Source]:
-    """Adds stored outputs to the split of each direction whose teachers have them.
+) -> dict[Direction, dict[str, StoredRows]]:
+    """Reads the stored outputs of each direction whose teachers have them.
 
     Raises:
         ConfigError: If no direction has such a teacher, a direction mixes stored and running
@@ -150,21 +149,14 @@ def _stored_views(
                 f"{direction} mixes teachers with stored features ({', '.join(sorted(stored))}) "
                 "with others; store the features of all of them, or of none."
             )
-    outputs = {
-        name: stored_features.load(paths[name], num_classes=num_classes)
+    rows = {
+        name: StoredRows(view, stored_features.load(paths[name], num_classes=num_classes))
         for name in paths.keys() & teachers
     }
-    several = method.needs.several_teachers
     return {
-        direction: StoredTeacherSource(
-            view,
-            {name: outputs[name] for name in direction.teachers}
-            if several
-            else outputs[direction.teachers[0]],
-            leave_out=set(direction.teachers) - {direction.student},
-        )
+        direction: {name: rows[name] for name in direction.teachers}
         for direction in directions
-        if direction.teachers[0] in outputs
+        if direction.teachers[0] in rows
     }
 
 

@@ -166,4 +166,6 @@ def make(
         per=per,
     )
     clip = optax.clip_by_global_norm(max_gradient_norm) if max_gradient_norm else optax.identity()
-    return Optimizer(optax.chain(clip, make_transformation(rate, momentum, weight_decay)), rate)
+    transformation = optax.chain(clip, make_transformation(rate, momentum, weight_decay))
+    # Compiled, because the log would run its operations one by one.
+    return Optimizer(transformation, jax.jit(rate))

@@ -26,8 +26,9 @@ from input_cases import (
     use_process,
 )
 
-from fdcmkd_jax.data import input as input_path
+from fdcmkd_jax.data import stream as streams
 from fdcmkd_jax.data.host import HostStage
+from fdcmkd_jax.data.input import InputOptions, steps_per_epoch
 from fdcmkd_jax.registry import ConfigError
 
 
@@ -52,8 +53,8 @@ def test_every_epoch_has_an_order_of_its_own():
 
 @pytest.mark.parametrize(("size", "seed"), [(10, 0), (10, 1), (SIZE, 0)])
 def test_the_order_is_that_of_grains_own_shuffle(size, seed):
-    options = input_path.InputOptions(batch_size=1)
-    batches = input_path.train_batches(make_split(size), options, as_stacked, PLAIN, seed=seed)
+    options = InputOptions(batch_size=1)
+    batches = streams.train_batches(make_split(size), options, as_stacked, PLAIN, seed=seed)
     expected = grain.MapDataset.source(IDS[:size]).seed(seed).shuffle()
     assert ids(take(batches, 3 * size)) == [expected[place] for place in range(3 * size)]
 
@@ -99,8 +100,8 @@ def test_a_split_that_divides_evenly_is_not_padded():
     [(4, True, 5), (4, False, 6), (11, True, 2), (11, False, 2), (22, True, 1), (64, False, 1)],
 )
 def test_steps_per_epoch_count_the_batches_of_an_epoch(batch_size, drop_remainder, expected):
-    options = input_path.InputOptions(batch_size, drop_remainder=drop_remainder)
-    assert input_path.steps_per_epoch(SPLIT, options) == expected
+    options = InputOptions(batch_size, drop_remainder=drop_remainder)
+    assert steps_per_epoch(SPLIT, options) == expected
 
 
 def test_a_split_smaller_than_a_padded_batch_fills_one():
@@ -164,11 +165,11 @@ def test_restored_position_continues_as_if_never_interrupted(augment, num_thread
 
 
 def test_worker_processes_change_nothing_and_continue_any_position():
-    stage = HostStage(raw_data.transform, "image", ("audio",))
+    stage = HostStage(raw_data.transform, ("image",), ("audio",))
 
     def fresh(**more):
-        read = input_path.InputOptions(batch_size=8, drop_remainder=False, **more)
-        return input_path.train_batches(RAW, read, as_stacked, stage, seed=1)
+        read = InputOptions(batch_size=8, drop_remainder=False, **more)
+        return streams.train_batches(RAW, read, as_stacked, stage, seed=1)
 
     expected = take(fresh(), 12)
     with closing(fresh(num_workers=2, num_threads=2, prefetch_batches=4)) as reader:
@@ -226,7 +227,7 @@ def test_processes_share_each_batch_of_one_process(monkeypatch, drop_remainder, 
 
 def test_a_batch_larger_than_the_split_is_refused_with_both_numbers():
     with pytest.raises(ValueError, match="batch_size is 23, but there are only 22 training"):
-        input_path.steps_per_epoch(SPLIT, input_path.InputOptions(23))
+        steps_per_epoch(SPLIT, InputOptions(23))
 
 
 @pytest.mark.parametrize(
@@ -245,7 +246,7 @@ def test_a_batch_larger_than_the_split_is_refused_with_both_numbers():
 )
 def test_a_number_out_of_range_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        input_path.InputOptions(**options)
+        InputOptions(**options)
 
 
 def test_an_unknown_augmentation_is_refused_before_anything_is_read():

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
-from scipy import signal
 
 FLOOR = 1e-7
 """Added before the logarithm, in every published variant."""
@@ -78,6 +77,8 @@ def log_spectrogram(waveform: ArrayLike, spec: Spectrogram) -> Float[Array, "N F
     Source: scipy.signal.spectrogram and librosa.stft with the arguments of huofushuo/C2KD and of
     the public re-upload zxn0710/re-FD-CMKD-main.
     """
+    from scipy import signal  # Takes a moment, and only windows need it.
+
     x = jnp.asarray(waveform)
     if x.dtype == jnp.int16:
         x = x.astype(jnp.float32) / 32768

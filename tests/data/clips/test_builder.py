@@ -9,7 +9,9 @@ from clip_files import contents, cut, run_data, silent
 
 from fdcmkd_jax import data
 from fdcmkd_jax.data.clips import builder, media
-from fdcmkd_jax.data.clips.builder import prepare, read_prepared, waveform_dtype
+from fdcmkd_jax.data.clips.builder import prepare
+from fdcmkd_jax.data.clips.decoding import decoded_folder, records_folder, waveform_dtype
+from fdcmkd_jax.data.clips.prepared import read_prepared
 from fdcmkd_jax.data.crema_d import CREMA_D
 from fdcmkd_jax.data.index import read_index
 from fdcmkd_jax.registry import ConfigError
@@ -116,7 +118,7 @@ def test_an_interrupted_preparation_continues_with_the_clips_that_are_left(
 
 
 def test_a_half_written_clip_is_decoded_again(tree, tmp_path, monkeypatch):
-    cache = builder.decoded_folder(tmp_path, builder.records_name(CREMA_D, 16_000, ""))
+    cache = decoded_folder(records_folder(CREMA_D, tmp_path, 16_000, ""))
     cache.mkdir(parents=True)
     (cache / "1001_IEO_NEU_XX.unfinished").write_bytes(b"half")
     count = Count(monkeypatch, "read_sound")

@@ -11,9 +11,9 @@ from clip_files import contents, run_data
 from fdcmkd_jax import data
 from fdcmkd_jax.data.ave import ave_set
 from fdcmkd_jax.data.clips import generate as generation
-from fdcmkd_jax.data.clips.builder import PreparedSplit
 from fdcmkd_jax.data.clips.dataset import carve_validation
 from fdcmkd_jax.data.clips.generate import generate, make_pictures, make_sound, split_counts
+from fdcmkd_jax.data.clips.prepared import PreparedSplit
 from fdcmkd_jax.data.crema_d import CREMA_D
 from fdcmkd_jax.data.index import read_index
 from fdcmkd_jax.data.vggsound50 import VGGSOUND50
