@@ -227,6 +227,6 @@ def test_an_unknown_spectrogram_is_answered_by_one_line(tmp_path, capsys):
 
 @LOADS
 def test_the_shipped_config_trains_on_generated_clips_and_reports(tmp_path, monkeypatch):
-    run = train_reduced(monkeypatch, tmp_path, "crema_d", "smoke", generated=2)
+    run = train_reduced(monkeypatch, tmp_path, "crema_d", "smoke,none", generated=2)
     assert (run / "report.html").is_file()
     assert set(json.loads((run / "results.json").read_text())["students"]) == {"audio->visual"}
