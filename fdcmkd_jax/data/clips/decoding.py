@@ -1,7 +1,7 @@
 """Decoding of all clips of a set, in parallel and restartable, before they are packed."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def decode_clips(
     cache.mkdir(parents=True, exist_ok=True)
 
     def decode(clip: Clip) -> Defect | None:
-        if _path(cache, clip).is_file():
+        if _is_decoded(_path(cache, clip), (folder / clip.sound, folder / clip.video)):
             return None
         try:
             sound = media.read_sound(
@@ -126,6 +126,15 @@ def read_decoded(cache: Path, clip: Clip) -> tuple[Waveform, list[bytes]]:
         return arrays["waveform"], [
             joined[start:end] for start, end in zip(starts, ends, strict=True)
         ]
+
+
+def _is_decoded(decoded: Path, sources: Iterable[Path]) -> bool:
+    """Returns whether a clip was decoded after its files last changed."""
+    try:
+        written = decoded.stat().st_mtime
+        return all(source.stat().st_mtime <= written for source in sources)
+    except FileNotFoundError:
+        return False
 
 
 def _path(cache: Path, clip: Clip) -> Path:

@@ -63,9 +63,10 @@ SMALL = Spectrogram(16_000, 16_384, 256, 256, "magnitude", standardize=True)
 def log_spectrogram(waveform: ArrayLike, spec: Spectrogram) -> Float[Array, "N F T 1"]:
     """Computes log spectrograms.
 
-    Powers agree with SciPy in float64 to 1e-5 after the logarithm. Magnitudes agree to 1e-5 before
-    it: a Fourier transform in float32 is exact to about 1e-7 of a frame's largest magnitude, and a
-    bin near `FLOOR` has no more digits than that. The published code computes in float32 too.
+    Powers agree with SciPy in float64 to 1e-5 after the logarithm (to 2e-5 in a few bins of sound
+    that is cut at 1). Magnitudes agree to 1e-5 before it: a Fourier transform in float32 is exact
+    to about 1e-7 of a frame's largest magnitude, and a bin near `FLOOR` has no more digits than
+    that. The published code computes in float32 too.
 
     Args:
         waveform: Shape ``[N, S]``; int16, or floating in [-1, 1], beyond which it is cut.

@@ -1,5 +1,6 @@
 """Preparation of clips: records, interruptions, defects, and damaged records."""
 
+import os
 import shutil
 import threading
 
@@ -10,7 +11,12 @@ from clip_files import contents, cut, run_data, silent
 from fdcmkd_jax import data
 from fdcmkd_jax.data.clips import builder, media
 from fdcmkd_jax.data.clips.builder import prepare
-from fdcmkd_jax.data.clips.decoding import decoded_folder, records_folder, waveform_dtype
+from fdcmkd_jax.data.clips.decoding import (
+    decoded_folder,
+    records_folder,
+    usable_clips,
+    waveform_dtype,
+)
 from fdcmkd_jax.data.clips.prepared import read_prepared
 from fdcmkd_jax.data.crema_d import CREMA_D
 from fdcmkd_jax.data.index import read_index
@@ -222,3 +228,16 @@ def test_records_that_another_process_finished_meanwhile_are_used(tree, tmp_path
     assert others
     assert not list(folder.parent.glob("incomplete*"))
     assert [len(split) for split in read_prepared(folder)[1].values()] == [12, 3]
+
+
+def test_a_file_that_changed_after_it_was_decoded_is_decoded_again(copy, tmp_path):
+    clips = CREMA_D.read_lists(copy).clips
+    cache = tmp_path / "cache"
+    assert usable_clips(CREMA_D, copy, cache, 16_000)[1] == []
+    sound = copy / clips[0].sound
+    later = sound.stat().st_mtime + 3600
+    sound.write_bytes(media.LFS_POINTER)
+    os.utime(sound, (later, later))
+    (copy / clips[1].video).unlink()
+    kinds = {defect.name: defect.kind for defect in usable_clips(CREMA_D, copy, cache, 16_000)[1]}
+    assert kinds == {clips[0].name: "LFS pointer", clips[1].name: "missing file"}
