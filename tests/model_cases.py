@@ -16,6 +16,8 @@ OPTIONS = {"bert": {"width": 16, "depth": 2, "heads": 2, "vocab_size": 40, "max_
 TEXT = ("bert",)
 """Models that read token ids."""
 
+WITHOUT_MAPS = ("bert", "mlp")
+
 
 def make(name, **options):
     return models.make(name, num_classes=K, **OPTIONS.get(name, {}), **options)

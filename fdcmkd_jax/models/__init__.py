@@ -15,6 +15,7 @@ from typing import Any
 from flax import linen as nn
 
 from fdcmkd_jax.models.bert import bert
+from fdcmkd_jax.models.mlp import mlp
 from fdcmkd_jax.models.mobilenet_v2 import mobilenet_v2
 from fdcmkd_jax.models.preprocessed import Preprocessed
 from fdcmkd_jax.models.resnet import resnet, resnet_tiny
@@ -22,6 +23,7 @@ from fdcmkd_jax.registry import build_once
 
 TABLE: Mapping[str, Callable[..., nn.Module]] = {
     "bert": bert,
+    "mlp": mlp,
     "mobilenet_v2": mobilenet_v2,
     "resnet": resnet,
     "resnet_tiny": resnet_tiny,
@@ -56,6 +58,7 @@ __all__ = [
     "Preprocessed",
     "bert",
     "make",
+    "mlp",
     "mobilenet_v2",
     "names",
     "resnet",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from model_cases import (
     TEXT,
+    WITHOUT_MAPS,
     K,
     N,
     evaluate,
@@ -42,7 +43,7 @@ def test_outputs_have_the_contracts_shapes_for_any_number_of_channels(name, chan
         assert outputs.features.dtype == jnp.float32
         assert outputs.features.ndim == 2
         assert outputs.features.shape[0] == N
-        assert bool(outputs.maps) == (name not in TEXT)
+        assert bool(outputs.maps) == (name not in WITHOUT_MAPS)
         for feature_map in outputs.maps.values():
             assert feature_map.ndim == 4
             assert feature_map.shape[0] == N
@@ -125,7 +126,7 @@ def test_a_synchronized_model_starts_outside_its_mapped_axis_and_like_any_other(
 
 def test_names_are_sorted():
     assert list(models.names()) == sorted(models.names())
-    assert {"bert", "mobilenet_v2", "resnet", "resnet_tiny"} <= set(
+    assert {"bert", "mlp", "mobilenet_v2", "resnet", "resnet_tiny"} <= set(
         models.names()
     )  # Other tests add toys.
 
@@ -154,6 +155,7 @@ def test_an_unknown_option_is_refused():
         ("resnet_tiny", {"dtype": "half"}, r"dtype must be one of .*, got 'half'"),
         ("mobilenet_v2", {"width": 0}, r"width must be positive and dropout in \[0, 1\), got 0"),
         ("mobilenet_v2", {"dropout": 1.0}, r"width must be positive .*, got 1.0 and 1.0"),
+        ("mlp", {"widths": ()}, r"widths must be positive and dropout in \[0, 1\), got \[\]"),
         ("bert", {"width": 100}, r"width must be a multiple of heads, .* width 100, heads 12"),
         ("bert", {"pooling": "max"}, r"pooling must be 'cls' or 'mean', got 'max'"),
         ("bert", {"features": "token"}, r"features must be 'pooled' or 'tokens', got 'token'"),

@@ -69,9 +69,7 @@ class Report(NamedTuple):
 
     def _class_counts(self, clips: Sequence[Clip], split: str) -> list[int]:
         labels = [clip.label for clip in clips if clip.split == split]
-        return np.bincount(
-            np.array(labels, int), minlength=len(self.clip_set.class_names)
-        ).tolist()
+        return np.bincount(np.array(labels, int), minlength=len(self.clip_set.class_names)).tolist()
 
 
 def check_files(
