@@ -59,6 +59,7 @@ def run(
 
 def teacher_job(plan: Plan, modality: str) -> Job:
     """Describes the training of one modality's teacher."""
+    folder = plan.teacher_start_checkpoints.get(modality)
     return Job(
         name=f"teachers/{modality}",
         title=f"teacher {modality}",
@@ -69,7 +70,8 @@ def teacher_job(plan: Plan, modality: str) -> Job:
         teacher=None,
         train=plan.teacher_view,
         num_epochs=plan.teacher.num_epochs,
-        optimizer=plan.teacher_optimizer,
+        optimizer=plan.teacher_optimizers[modality],
+        start_variables=_load_model(plan, modality, folder)[0] if folder else None,
     )
 
 
@@ -101,7 +103,7 @@ def student_job(plan: Plan, direction: Direction, teachers: Mapping[str, Teacher
         teacher=teacher,
         train=plan.stored_views.get(direction, plan.student_view),
         num_epochs=plan.context.train.num_epochs,
-        optimizer=plan.student_optimizer,
+        optimizer=plan.student_optimizers[direction.student],
     )
 
 
@@ -134,9 +136,8 @@ def _run(settings: Mapping[str, Any], workdir: Path, *, with_report: bool) -> di
 def _train(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Trains all teachers, then all students."""
     # Mistakes in folders of models show before the workdir is marked as this config's.
-    for folders in (plan.teacher_checkpoints, plan.start_checkpoints):
-        for modality, folder in folders.items():
-            _load_model(plan, modality, folder)
+    for modality, folder in plan.all_checkpoints:
+        _load_model(plan, modality, folder)
     _mark_workdir(plan.context.workdir, settings)
     results: dict[str, Any] = {
         "seed": plan.context.seed,

@@ -50,10 +50,7 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
         devices.check(sections[name].batch_size)
     method = build_method(settings["method"])
     check_weights(settings["weights"], method)
-    make_optimizer = functools.partial(
-        build_once, "section", {"optim": optim.make}, "optim", settings["optim"]
-    )
-    make_optimizer(num_epochs=1, steps_per_epoch=1)  # Mistakes show before data are read.
+    make_optimizers(settings, num_epochs=1, steps_per_epoch=1)  # Mistakes show at once.
     dataset = _prepare_data(settings, workdir)
     task = tasks.make(**settings["task"], num_classes=len(dataset.class_names))
     directions = _directions(settings, method)
@@ -80,21 +77,18 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
         teacher_view=teacher_view,
         student_view=student_view,
         example=example,
-        models={
-            modality: _behind_preprocessing(model, dataset, modality, example)
-            for modality, model in _models(
-                settings, used, task.num_classes, sections["train"]
-            ).items()
-        },
+        models=_models(settings, used, dataset, example, sections["train"]),
         model_settings={modality: settings["models"][modality] for modality in used},
         method=method,
         weights=settings["weights"],
         teacher=sections["teacher"],
-        teacher_optimizer=make_optimizer(
+        teacher_optimizers=make_optimizers(
+            settings,
             num_epochs=max(1, sections["teacher"].num_epochs),
             steps_per_epoch=_epoch_steps(teacher_view, sections["input"]),
         ),
-        student_optimizer=make_optimizer(
+        student_optimizers=make_optimizers(
+            settings,
             num_epochs=sections["train"].num_epochs,
             steps_per_epoch=_epoch_steps(student_view, sections["input"]),
         ),
@@ -194,6 +188,7 @@ def _check_modalities(
         augment.make(**keywords)
     for key, folders in (
         ("teacher.checkpoints", settings["teacher"]["checkpoints"]),
+        ("teacher.start_from", settings["teacher"]["start_from"]),
         ("train.start_from", settings["train"]["start_from"]),
     ):
         for modality, folder in folders.items():
@@ -216,25 +211,57 @@ def _first_example(dataset: data.Dataset, source: Source) -> data.Example:
     return dataset.transform(record, None, dataset.modalities)
 
 
-def _behind_preprocessing(
-    model: nn.Module, dataset: data.Dataset, modality: str, example: data.Example
-) -> nn.Module:
-    """Puts a model behind the data set's preprocessing where examples hold raw arrays."""
-    if not isinstance(example[modality], Mapping):
-        return model
-    return models.Preprocessed(model, dataset.preprocessing[modality].function)
-
-
 def _models(
-    settings: Mapping[str, Any], used: list[str], num_classes: int, train: TrainOptions
+    settings: Mapping[str, Any],
+    used: list[str],
+    dataset: data.Dataset,
+    example: data.Example,
+    train: TrainOptions,
 ) -> dict[str, nn.Module]:
+    """Makes the models, behind the data set's preprocessing where examples hold raw arrays."""
     axis_name = AXIS if train.sync_batch_norm else None
-    return {
-        modality: models.make(
-            **settings["models"][modality], num_classes=num_classes, axis_name=axis_name
+    num_classes = len(dataset.class_names)
+    result = {}
+    for modality in used:
+        options = settings["models"][modality]
+        model = models.make(**options, num_classes=num_classes, axis_name=axis_name)
+        if isinstance(example[modality], Mapping):
+            model = models.Preprocessed(model, dataset.preprocessing[modality].function)
+        result[modality] = model
+    return result
+
+
+def make_optimizers(
+    settings: Mapping[str, Any], *, num_epochs: int, steps_per_epoch: int
+) -> dict[str, optim.Optimizer]:
+    """Makes the optimizer of each modality that has a model.
+
+    Args:
+        settings: A resolved config. The section ``optim`` holds the keywords of `optim.make`, and
+            under ``by_modality`` those that differ for a modality.
+        num_epochs: Length of the decay in epochs.
+        steps_per_epoch: Steps in an epoch.
+
+    Raises:
+        ConfigError: If a modality or a keyword is unknown, or a value is refused.
+    """
+    options = dict(settings["optim"])
+    by_modality = options.pop("by_modality", {})
+    for modality in by_modality:
+        if modality not in settings["models"]:
+            raise unknown("modality in optim.by_modality:", modality, settings["models"])
+    result = {}
+    for modality in settings["models"]:
+        name = f"optim.by_modality.{modality}" if modality in by_modality else "optim"
+        result[modality] = build_once(
+            "section",
+            {name: optim.make},
+            name,
+            {**options, **by_modality.get(modality, {})},
+            num_epochs=num_epochs,
+            steps_per_epoch=steps_per_epoch,
         )
-        for modality in used
-    }
+    return result
 
 
 def _epoch_steps(view: Source, options: InputOptions) -> int:
