@@ -109,7 +109,7 @@ def test_the_options_of_joined_methods_are_filled_in(load):
     assert configs.resolve(config)["method"]["methods"] == {
         "dist": {"name": "dist", "temperature": 1.0},
         "kd": {"name": "kd", "temperature": 2.0},
-        "mse": {"name": "mse"},
+        "mse": {"name": "mse", "adapter": "auto"},
     }
 
 
