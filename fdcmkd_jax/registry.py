@@ -195,25 +195,6 @@ def build_section(
     return build("section", {name: make}, name, options, **context)
 
 
-def parse_option(text: str) -> tuple[str, Any]:
-    """Parses ``KEY=VALUE`` of a command line; the value is JSON, or else a text.
-
-    Raises:
-        ConfigError: If the text has another form.
-
-    Examples:
-        >>> parse_option("depth=6"), parse_option("pooling=mean")
-        (('depth', 6), ('pooling', 'mean'))
-    """
-    key, equals, value = text.partition("=")
-    if not equals or not key.isidentifier():
-        raise ConfigError(f"an option is KEY=VALUE, got {text!r}.")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
-
-
 def defaults(make: Callable[..., Any]) -> dict[str, Any]:
     """Returns the keywords of a constructor that have defaults, as plain data.
 
@@ -226,6 +207,25 @@ def defaults(make: Callable[..., Any]) -> dict[str, Any]:
         plain = isinstance(parameter.default, (bool, int, float, str, list, tuple))
         values[name] = parameter.default if plain else {}
     return values
+
+
+def parse_option(text: str) -> tuple[str, Any]:
+    """Parses ``KEY=VALUE`` of a command line; the value is JSON, or else a text.
+
+    Raises:
+        ConfigError: If there is no key, or one that is no (dotted) name.
+
+    Examples:
+        >>> parse_option("data.image_size=64")
+        ('data.image_size', 64)
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not all(part.isidentifier() for part in key.split(".")):
+        raise ConfigError(f"an option is KEY=VALUE, got {text!r}.")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
 
 
 def _check_type(option: str, value: Any, annotation: Any) -> None:

@@ -58,7 +58,7 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
     splits = _read_splits(dataset, sections["input"])
     view = functools.partial(View, splits["train"], seed=settings["seed"])
     teacher_view, student_view = view(), build_section(view, "pairing", settings["pairing"])
-    example = _first_example(dataset, splits["train"])
+    example = dataset.first_example()
     context = RunContext(
         workdir=workdir,
         seed=settings["seed"],
@@ -201,14 +201,6 @@ def _read_splits(dataset: data.Dataset, options: InputOptions) -> dict[str, Sour
     if not options.in_memory:
         return dict(dataset.splits)
     return {name: in_memory(split) for name, split in dataset.splits.items()}
-
-
-def _first_example(dataset: data.Dataset, source: Source) -> data.Example:
-    """Returns the first example of a split, as evaluation sees it, with every modality."""
-    record = source[0]
-    if dataset.transform is None:
-        return record
-    return dataset.transform(record, None, dataset.modalities)
 
 
 def _models(

@@ -12,7 +12,7 @@ from fdcmkd_jax.data.clips.check import Report, check_files
 from fdcmkd_jax.data.clips.clip_set import Clip, ClipSet, Defect, Listing
 from fdcmkd_jax.data.clips.dataset import choose_spectrogram, load
 from fdcmkd_jax.data.clips.generate import split_counts
-from fdcmkd_jax.data.clips.spectrogram import C2KD_EVENTS
+from fdcmkd_jax.data.clips.spectrogram import C2KD_EVENTS, SMALL
 
 CLASS_NAMES = (
     "Church bell",
@@ -46,7 +46,7 @@ CLASS_NAMES = (
 )
 """In the order in which the lists name them first."""
 
-SPECTROGRAMS = {"c2kd": C2KD_EVENTS}
+SPECTROGRAMS = {"c2kd": C2KD_EVENTS, "small": SMALL}
 FILES = {"train": "trainSet.txt", "val": "valSet.txt", "test": "testSet.txt"}
 HEADER = ["Category", "VideoID", "Quality", "StartTime", "EndTime"]
 _VIDEO = re.compile(r"[\w-]{11}")
@@ -155,7 +155,7 @@ def ave(
     Args:
         data_dir: Folder of the prepared records.
         manual_dir: The downloaded folder, see `ave_set`; not needed once records are prepared.
-        spectrogram: ``c2kd`` (257 x 1004).
+        spectrogram: ``c2kd`` (257 x 1004) or ``small`` (129 x 65, for trials).
         segment: Keep only the seconds of the event, as huofushuo/C2KD does.
         duplicates: Keep the second row of a video with two events in one list; without, 3,312, 401
             and 402 clips are left.

@@ -11,12 +11,12 @@ from fdcmkd_jax.data.clips.check import Report, check_files
 from fdcmkd_jax.data.clips.clip_set import Clip, ClipSet, Defect, Listing
 from fdcmkd_jax.data.clips.dataset import choose_spectrogram, load
 from fdcmkd_jax.data.clips.generate import split_counts
-from fdcmkd_jax.data.clips.spectrogram import C2KD, FD_CMKD, SHORT
+from fdcmkd_jax.data.clips.spectrogram import C2KD, FD_CMKD, SHORT, SMALL
 
 EMOTIONS = ("NEU", "HAP", "SAD", "FEA", "DIS", "ANG")
 SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
 FIRST_ACTOR = 1001
-SPECTROGRAMS = {"fd_cmkd": FD_CMKD, "c2kd": C2KD, "short": SHORT}
+SPECTROGRAMS = {"fd_cmkd": FD_CMKD, "c2kd": C2KD, "short": SHORT, "small": SMALL}
 _NAME = re.compile(r"(\d{4})_[A-Z]{3}_([A-Z]{3})_[A-Z]{2}")
 
 
@@ -105,7 +105,8 @@ def crema_d(
     Args:
         data_dir: Folder of the prepared records.
         manual_dir: The downloaded folder, see `CREMA_D`; not needed once records are prepared.
-        spectrogram: ``fd_cmkd`` (257 x 1004), ``c2kd`` (257 x 188) or ``short`` (257 x 299).
+        spectrogram: ``fd_cmkd`` (257 x 1004), ``c2kd`` (257 x 188), ``short`` (257 x 299) or
+            ``small`` (129 x 65, for trials).
         validation: Share of the training clips kept for validation.
         speaker_disjoint: Draw whole speakers for validation.
         strict: Refuse a set with defective clips, instead of skipping them with a warning.

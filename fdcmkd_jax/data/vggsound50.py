@@ -12,7 +12,7 @@ from fdcmkd_jax.data.clips.check import Report, check_files
 from fdcmkd_jax.data.clips.clip_set import Clip, ClipSet, Defect, Listing
 from fdcmkd_jax.data.clips.dataset import choose_spectrogram, load
 from fdcmkd_jax.data.clips.generate import split_counts
-from fdcmkd_jax.data.clips.spectrogram import C2KD_VGGSOUND
+from fdcmkd_jax.data.clips.spectrogram import C2KD_VGGSOUND, SMALL
 
 TRAIN_COUNTS = {
     "waterfall burbling": 464,
@@ -70,7 +70,7 @@ TRAIN_COUNTS = {
 
 CLASS_NAMES = tuple(TRAIN_COUNTS)
 TEST_COUNT = 50
-SPECTROGRAMS = {"c2kd": C2KD_VGGSOUND}
+SPECTROGRAMS = {"c2kd": C2KD_VGGSOUND, "small": SMALL}
 FILES = {"train": "train_tiny.csv", "test": "test_tiny.csv"}
 FOLDERS = ("video", "train-videos", "test-videos", ".")
 _FILE = re.compile(r"([\w-]{11})_(\d{6})\.mp4")
@@ -162,7 +162,7 @@ def vggsound50(
     Args:
         data_dir: Folder of the prepared records.
         manual_dir: The downloaded folder, see `VGGSOUND50`; not needed once records are prepared.
-        spectrogram: ``c2kd`` (129 x 626).
+        spectrogram: ``c2kd`` (129 x 626) or ``small`` (129 x 65, for trials).
         validation: Share of the training clips kept for validation.
         strict: Refuse a set with absent or defective clips, instead of skipping them with a
             warning.

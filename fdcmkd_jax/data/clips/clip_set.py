@@ -27,7 +27,7 @@ class Clip(NamedTuple):
     group: str
     sound: str
     video: str
-    segment: tuple[float, float] | None = None
+    segment: tuple[int, int] | None = None
 
 
 class Defect(NamedTuple):

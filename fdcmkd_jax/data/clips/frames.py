@@ -74,7 +74,7 @@ def choose_frames(available: int, count: int, random: np.random.Generator | None
 
 
 def decode(
-    pictures: Sequence[bytes], size: int, crop: tuple[float, float, float, float] | None, flip: bool
+    pictures: Sequence[bytes], size: int, crop: tuple[int, int, int, int] | None, flip: bool
 ) -> UInt8[np.ndarray, "F size size 3"]:
     """Decodes pictures and resizes one rectangle of each.
 
@@ -91,8 +91,8 @@ def decode(
     resized = []
     for encoded in pictures:
         with Image.open(io.BytesIO(encoded)) as image:
-            rgb = image.convert("RGB")
-            resized.append(np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR, crop)))
+            rgb = image.convert("RGB") if crop is None else image.convert("RGB").crop(crop)
+            resized.append(np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR)))
     stacked = np.stack(resized)
     return np.ascontiguousarray(stacked[:, :, ::-1]) if flip else stacked
 

@@ -19,8 +19,8 @@ SECONDS = 2.5
 FRAME_RATE = 8
 HEIGHT, WIDTH = 48, 64
 SAMPLE_RATE = 16_000
-CODECS = {".flv": ("flv", "yuv420p"), ".mp4": ("libx264", "yuv420p")}
-"""The picture codec and pixel format of each kind of video file."""
+CODECS = {".flv": ("flv", {}), ".mp4": ("libx264", {"preset": "ultrafast"})}
+"""The picture codec of each kind of video file, with its options."""
 
 
 def generate(clip_set: ClipSet, folder: Path, count: int) -> Path:
@@ -123,17 +123,16 @@ def write_video(
         sound: Samples in [-1, 1], stored as AAC; None for a file without sound.
     """
     av = library("av")
-    codec, pixel_format = CODECS[path.suffix]
+    codec, options = CODECS[path.suffix]
     with av.open(os.fspath(path), "w") as container:
-        video = container.add_stream(codec, rate=FRAME_RATE)
-        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, pixel_format
-        audio = None
-        if sound is not None:
-            audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        video = container.add_stream(codec, rate=FRAME_RATE, options=options)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        # All streams come before the first packet.
+        audio = None if sound is None else container.add_stream("aac", SAMPLE_RATE, layout="mono")
         for picture in pictures:
             container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(video.encode())
-        if audio is not None:
+        if sound is not None:
             container.mux(_encoded(av, audio, sound))
 
 

@@ -44,7 +44,7 @@ def library(name: str) -> Any:
 
 
 def read_sound(
-    path: Path, *, sample_rate: int, segment: tuple[float, float] | None = None
+    path: Path, *, sample_rate: int, segment: tuple[int, int] | None = None
 ) -> Float[np.ndarray, " S"]:
     """Reads the sound of a file as one channel.
 
@@ -78,7 +78,7 @@ def to_int16(sound: Float[np.ndarray, " S"]) -> Int16[np.ndarray, " S"]:
 
 
 def read_frames(
-    path: Path, *, min_frames: int, segment: tuple[float, float] | None = None
+    path: Path, *, min_frames: int, segment: tuple[int, int] | None = None
 ) -> list[bytes]:
     """Reads a frame a second of a video.
 
@@ -203,7 +203,8 @@ def _decode_frames(path: Path) -> Iterator[tuple[Any, int]]:
             if not container.streams.video:
                 raise ClipError("no picture", f"{path.name} has no picture stream")
             stream = container.streams.video[0]
-            rate = max(1, int(stream.average_rate or stream.guessed_rate or 1))
+            exact_rate = float(stream.average_rate or stream.guessed_rate or 1)
+            rate = max(1, int(exact_rate))
             for frame in container.decode(stream):
                 count += 1
                 yield frame, rate
@@ -212,7 +213,7 @@ def _decode_frames(path: Path) -> Iterator[tuple[Any, int]]:
         raise ClipError("unreadable file", f"{path.name}: {error.strerror}") from error
     if not count:
         raise ClipError("no picture", f"the picture stream of {path.name} is empty")
-    _check_duration(path, count / rate, duration)
+    _check_duration(path, count / exact_rate, duration)
 
 
 def _duration(container: Any, stream: Any) -> float:
@@ -229,7 +230,7 @@ def _check_duration(path: Path, seconds: float, stated: float) -> None:
         )
 
 
-def _inside(second: int, segment: tuple[float, float] | None) -> bool:
+def _inside(second: int, segment: tuple[int, int] | None) -> bool:
     return segment is None or segment[1] <= segment[0] or segment[0] <= second <= segment[1]
 
 

@@ -78,4 +78,5 @@ def _audio_function(spec: Spectrogram) -> Callable[[Mapping[str, Any]], Array]:
 
 def _normalized(raw: Mapping[str, Any]) -> Array:
     pixels = jnp.asarray(raw["frames"]).astype(jnp.float32) / 255
-    return (pixels - jnp.asarray(MEAN)) / jnp.asarray(STD)
+    mean, std = (jnp.asarray(x).reshape(*[1] * (pixels.ndim - 1), 3) for x in (MEAN, STD))
+    return (pixels - mean) / std

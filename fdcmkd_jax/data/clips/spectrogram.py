@@ -57,6 +57,9 @@ C2KD_EVENTS = Spectrogram(16_000, 160_000, 512, 159, "power", standardize=True)
 C2KD_VGGSOUND = Spectrogram(16_000, 80_000, 256, 128, "magnitude", standardize=False)
 """129 x 626: huofushuo/C2KD for VGGSound, five seconds."""
 
+SMALL = Spectrogram(16_000, 16_384, 256, 256, "magnitude", standardize=True)
+"""129 x 65: the first second, for trials."""
+
 
 def log_spectrogram(waveform: ArrayLike, spec: Spectrogram) -> Float[Array, "N F T 1"]:
     """Computes log spectrograms.
@@ -83,18 +86,18 @@ def log_spectrogram(waveform: ArrayLike, spec: Spectrogram) -> Float[Array, "N F
         half = spec.window // 2
         frames = _frames(jnp.pad(x, ((0, 0), (half, half))), spec)
         hann = signal.get_window("hann", spec.window).astype(np.float32)
-        values = jnp.abs(jnp.fft.rfft(frames * hann))
+        values = jnp.abs(jnp.fft.rfft(frames * hann[None, None]))
     else:
         frames = _frames(x, spec)
         frames = frames - frames.mean(axis=-1, keepdims=True)
         tukey = signal.get_window(("tukey", 0.25), spec.window)
         scale = 1 / (spec.sample_rate * np.square(tukey).sum())
-        spectrum = jnp.fft.rfft(frames * tukey.astype(np.float32))
+        spectrum = jnp.fft.rfft(frames * tukey.astype(np.float32)[None, None])
         # Every bin but the first and the last stands for two of the full transform.
         sides = np.full(spec.window // 2 + 1, 2.0)
         sides[[0, -1]] = 1.0
         power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-        values = power * (scale * sides).astype(np.float32)
+        values = power * (scale * sides).astype(np.float32)[None, None]
     # log(values + FLOOR) less a constant: quiet clips keep their digits through standardization.
     logs = jnp.log1p(values / FLOOR).swapaxes(1, 2)
     if spec.standardize:
@@ -122,7 +125,7 @@ def mask_bands(
 
     def covered(masks: Array, size: int) -> Array:
         start, width = masks[..., :1], masks[..., 1:]
-        place = jnp.arange(size)
+        place = jnp.arange(size)[None, None]
         return jnp.any((place >= start) & (place < start + width), axis=1)
 
     in_time = covered(time_masks, x.shape[2])[:, None, :, None]
