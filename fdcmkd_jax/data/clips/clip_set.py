@@ -52,6 +52,7 @@ KINDS = (
     "no sound",
     "silent",
     "no picture",
+    "no text",
     "malformed row",
     "unknown label",
     "wrong label",
