@@ -40,7 +40,10 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         image=dict(name="resnet_tiny", dtype="float32"),
     )
     config.teacher = dict(
-        num_epochs=100, checkpoints=dict(audio="", image=""), features=dict(audio="", image="")
+        num_epochs=100,
+        checkpoints=dict(audio="", image=""),
+        start_from=dict(audio="", image=""),
+        features=dict(audio="", image=""),
     )
     config.optim = dict(
         name="sgd",
@@ -53,6 +56,9 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         momentum=0.9,
         weight_decay=0.0,
         max_gradient_norm=0.0,
+        backbone_scale=1.0,
+        decay_vectors=True,
+        by_modality=dict(),
     )
     config.train = dict(
         num_epochs=100,

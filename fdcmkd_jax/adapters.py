@@ -12,13 +12,14 @@ with the student's and dropped after training.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fdcmkd_jax.initializers import xavier_normal
+from fdcmkd_jax.registry import check_choice
 from fdcmkd_jax.types import Params, at_least_float32
 
 
@@ -95,6 +96,30 @@ def conv1x1() -> Adapter:
         (2, 4, 3, 8)
     """
     return Adapter(init_dense, _apply_conv1x1)
+
+
+Kind = Literal["auto", "linear", "mlp"]
+
+
+def choose(kind: Kind) -> Adapter:
+    """Makes the adapter that a config names.
+
+    Args:
+        kind: ``"auto"``, `linear` where widths differ and nothing where they are equal;
+            ``"linear"`` or ``"mlp"``, which map equal widths, too.
+
+    Raises:
+        ValueError: If the kind is unknown.
+
+    Examples:
+        >>> choose("auto").init(jax.random.key(0), 768, 768)
+        {}
+        >>> sorted(choose("mlp").init(jax.random.key(0), 768, 1280))
+        ['hidden', 'last']
+    """
+    check_choice("adapter", kind, Kind)
+    makers = {"auto": lambda: linear(always=False), "linear": linear, "mlp": mlp}
+    return makers[kind]()
 
 
 def init_dense(key: Array, size_in: int, size_out: int) -> dict[str, Array]:

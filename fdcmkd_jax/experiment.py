@@ -87,9 +87,8 @@ def _run(settings: Mapping[str, Any], workdir: Path, *, with_report: bool) -> di
 def _train(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Trains all teachers, then all students."""
     # Mistakes in folders of models show before the workdir is marked as this config's.
-    for folders in (plan.teacher_checkpoints, plan.start_checkpoints):
-        for modality, folder in folders.items():
-            _load_model(plan, modality, folder)
+    for modality, folder in plan.all_checkpoints:
+        _load_model(plan, modality, folder)
     _mark_workdir(plan.context.workdir, settings)
     results: dict[str, Any] = {
         "seed": plan.context.seed,
@@ -107,13 +106,9 @@ def _train(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
         variables, _ = load_variables(folder, _abstract_variables(plan, modality))
         teachers[modality] = Teacher(plan.models[modality], modality, variables)
         results["teachers"][modality] = entry
-    starts = {
-        modality: _load_model(plan, modality, folder)[0]
-        for modality, folder in plan.start_checkpoints.items()
-    }
     jobs = {
-        str(direction): dataclasses.replace(
-            student_job(plan, direction, teachers), start_variables=starts.get(direction.student)
+        str(direction): _started(
+            plan, student_job(plan, direction, teachers), plan.start_checkpoints
         )
         for direction in plan.directions
     }
@@ -144,6 +139,14 @@ def _fit(plan: Plan, jobs: Sequence[Job]) -> dict[str, dict[str, Any]]:
     return entries
 
 
+def _started(plan: Plan, job: Job, folders: Mapping[str, Path]) -> Job:
+    """Lets a model start with the parameters in its modality's folder, if there is one."""
+    if job.modality not in folders:
+        return job
+    variables, _ = _load_model(plan, job.modality, folders[job.modality])
+    return dataclasses.replace(job, start_variables=variables)
+
+
 def _now_and_later(plan: Plan) -> tuple[list[Job], list[Job]]:
     """Describes the teachers to train, and the students under untrained teachers."""
     if not plan.context.train.together:
@@ -156,7 +159,10 @@ def _now_and_later(plan: Plan) -> tuple[list[Job], list[Job]]:
 
 def _teacher_entries(plan: Plan) -> dict[str, dict[str, Any]]:
     """Trains, loads or leaves untrained each teacher; returns their entries by modality."""
-    jobs = {modality: teacher_job(plan, modality) for modality in plan.teacher_modalities}
+    starts = plan.teacher_start_checkpoints
+    jobs = {
+        name: _started(plan, teacher_job(plan, name), starts) for name in plan.teacher_modalities
+    }
     loaded = plan.teacher_checkpoints
     trained = [job for name, job in jobs.items() if name not in loaded and job.num_epochs]
     entries = _fit(plan, trained)

@@ -50,10 +50,7 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
         devices.check(sections[name].batch_size)
     method = build_method(settings["method"])
     check_weights(settings["weights"], method)
-    make_optimizer = functools.partial(
-        build_once, "section", {"optim": optim.make}, "optim", settings["optim"]
-    )
-    make_optimizer(num_epochs=1, steps_per_epoch=1)  # Mistakes show before data are read.
+    make_optimizers(settings, num_epochs=1, steps_per_epoch=1)  # Mistakes show at once.
     dataset = _prepare_data(settings, workdir)
     task = tasks.make(**settings["task"], num_classes=len(dataset.class_names))
     directions = _directions(settings, method)
@@ -86,11 +83,13 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
         method=method,
         weights=settings["weights"],
         teacher=sections["teacher"],
-        teacher_optimizer=make_optimizer(
+        teacher_optimizers=make_optimizers(
+            settings,
             num_epochs=max(1, sections["teacher"].num_epochs),
             steps_per_epoch=_epoch_steps(teacher_view, sections["input"]),
         ),
-        student_optimizer=make_optimizer(
+        student_optimizers=make_optimizers(
+            settings,
             num_epochs=sections["train"].num_epochs,
             steps_per_epoch=_epoch_steps(student_view, sections["input"]),
         ),
@@ -182,6 +181,7 @@ def _check_modalities(
         augment.make(**keywords)
     for key, folders in (
         ("teacher.checkpoints", settings["teacher"]["checkpoints"]),
+        ("teacher.start_from", settings["teacher"]["start_from"]),
         ("train.start_from", settings["train"]["start_from"]),
     ):
         for modality, folder in folders.items():
@@ -212,6 +212,39 @@ def _models(
         if isinstance(example[modality], Mapping):
             model = models.Preprocessed(model, dataset.preprocessing[modality].function)
         result[modality] = model
+    return result
+
+
+def make_optimizers(
+    settings: Mapping[str, Any], *, num_epochs: int, steps_per_epoch: int
+) -> dict[str, optim.Optimizer]:
+    """Makes the optimizer of each modality that has a model.
+
+    Args:
+        settings: A resolved config. The section ``optim`` holds the keywords of `optim.make`, and
+            under ``by_modality`` those that differ for a modality.
+        num_epochs: Length of the decay in epochs.
+        steps_per_epoch: Steps in an epoch.
+
+    Raises:
+        ConfigError: If a modality or a keyword is unknown, or a value is refused.
+    """
+    options = dict(settings["optim"])
+    by_modality = options.pop("by_modality", {})
+    for modality in by_modality:
+        if modality not in settings["models"]:
+            raise unknown("modality in optim.by_modality:", modality, settings["models"])
+    result = {}
+    for modality in settings["models"]:
+        name = f"optim.by_modality.{modality}" if modality in by_modality else "optim"
+        result[modality] = build_once(
+            "section",
+            {name: optim.make},
+            name,
+            {**options, **by_modality.get(modality, {})},
+            num_epochs=num_epochs,
+            steps_per_epoch=steps_per_epoch,
+        )
     return result
 
 

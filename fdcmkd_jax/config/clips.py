@@ -36,7 +36,9 @@ def paper_recipe(**data: Any) -> ml_collections.ConfigDict:
         visual=dict(name="resnet", depth=18, dtype="float32"),
     )
     by_modality = dict(audio="", visual="")
-    config.teacher = dict(num_epochs=100, checkpoints=by_modality, features=by_modality)
+    config.teacher = dict(
+        num_epochs=100, checkpoints=by_modality, start_from=by_modality, features=by_modality
+    )
     config.optim = dict(
         name="sgd",
         learning_rate=0.01,
@@ -48,6 +50,9 @@ def paper_recipe(**data: Any) -> ml_collections.ConfigDict:
         momentum=0.9,
         weight_decay=0.0,
         max_gradient_norm=0.0,
+        backbone_scale=1.0,
+        decay_vectors=True,
+        by_modality=dict(),
     )
     config.train = dict(
         num_epochs=100,

@@ -25,7 +25,7 @@ def teacher_job(plan: Plan, modality: str) -> Job:
         teacher=None,
         train=plan.teacher_view,
         num_epochs=plan.teacher.num_epochs,
-        optimizer=plan.teacher_optimizer,
+        optimizer=plan.teacher_optimizers[modality],
     )
 
 
@@ -57,7 +57,7 @@ def student_job(plan: Plan, direction: Direction, teachers: Mapping[str, Teacher
         teacher=teacher,
         train=plan.student_view,
         num_epochs=plan.context.train.num_epochs,
-        optimizer=plan.student_optimizer,
+        optimizer=plan.student_optimizers[direction.student],
         stored=plan.stored.get(direction, {}),
     )
 

@@ -37,8 +37,8 @@ class Plan:
         method: The distillation method.
         weights: One weight per loss term of the students.
         teacher: Options of teachers.
-        teacher_optimizer: The optimizer of the teachers.
-        student_optimizer: The optimizer of the students.
+        teacher_optimizers: The optimizer of the teacher of each modality.
+        student_optimizers: The optimizer of the student of each modality.
         stored: Rows of stored outputs by the teacher's modality, for each direction that has them
             in place of teachers.
     """
@@ -55,8 +55,8 @@ class Plan:
     method: Method
     weights: Mapping[str, float]
     teacher: TeacherOptions
-    teacher_optimizer: Optimizer
-    student_optimizer: Optimizer
+    teacher_optimizers: Mapping[str, Optimizer]
+    student_optimizers: Mapping[str, Optimizer]
     stored: Mapping[Direction, Mapping[str, OutputRows]]
 
     def input_of(self, modality: str) -> Any:
@@ -76,8 +76,20 @@ class Plan:
         return {modality: Path(folder) for modality, folder in folders.items() if folder}
 
     @property
+    def teacher_start_checkpoints(self) -> dict[str, Path]:
+        """By modality, the folders of models with whose parameters teachers start."""
+        folders = {name: self.teacher.start_from.get(name) for name in self.teacher_modalities}
+        return {modality: Path(folder) for modality, folder in folders.items() if folder}
+
+    @property
     def start_checkpoints(self) -> dict[str, Path]:
         """By modality, the folders of models with whose parameters students start."""
         start_from = self.context.train.start_from
         folders = {name.student: start_from.get(name.student) for name in self.directions}
         return {modality: Path(folder) for modality, folder in folders.items() if folder}
+
+    @property
+    def all_checkpoints(self) -> list[tuple[str, Path]]:
+        """Every folder of a model that the run reads, with the modality of the model."""
+        kinds = (self.teacher_checkpoints, self.teacher_start_checkpoints, self.start_checkpoints)
+        return [item for folders in kinds for item in folders.items()]

@@ -24,12 +24,15 @@ class TeacherOptions:
         num_epochs: Number of epochs of a teacher's own training; 0 leaves it untrained, a control.
         checkpoints: By modality, the folder of a model trained earlier (``RUN/teachers/audio``)
             that serves instead; empty to train one here.
+        start_from: By modality, the folder of a model with whose parameters a teacher's own
+            training starts; empty to draw them.
         features: By modality, a file of features (and logits) computed elsewhere that stands in for
             the teacher; see `training.stored_features`. Empty for a teacher that runs.
     """
 
     num_epochs: int
     checkpoints: Mapping[str, str] = field(default_factory=dict)
+    start_from: Mapping[str, str] = field(default_factory=dict)
     features: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -102,6 +105,7 @@ def resolve(config: ml_collections.ConfigDict) -> dict[str, Any]:
     _check_form(plain)
     for name, make in CONSTRUCTORS.items():
         plain[name] = {**_options(make), **plain[name]}
+    plain["optim"].setdefault("by_modality", {})
     for name, table in TABLES.items():
         plain[name] = _filled(name, table, plain[name])
     for modality, options in plain["models"].items():

@@ -4,18 +4,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fdcmkd_jax.data import ave, crema_d, vggsound50
+from fdcmkd_jax.data import ave, crema_d, crisis_mmd, vggsound50
 from fdcmkd_jax.data.av_digits import av_digits
 from fdcmkd_jax.data.av_digits.preprocessing import preprocessing as av_digits_preprocessing
 from fdcmkd_jax.data.base import Dataset, Example, Preprocessing, Source
 from fdcmkd_jax.data.clips.check import Report
 from fdcmkd_jax.data.clips.preprocessing import preprocessing as clips_preprocessing
+from fdcmkd_jax.data.image_text.stages import preprocessing as image_text_preprocessing
 from fdcmkd_jax.registry import ConfigError, build
 
 TABLE: Mapping[str, Callable[..., Dataset]] = {
     "av_digits": av_digits,
     "ave": ave.ave,
     "crema_d": crema_d.crema_d,
+    "crisis_mmd": crisis_mmd.crisis_mmd,
     "vggsound50": vggsound50.vggsound50,
 }
 """The constructor of each data set."""
@@ -24,6 +26,7 @@ PREPROCESSING: Mapping[str, Callable[[str, Mapping[str, Any]], Preprocessing]] =
     "av_digits": av_digits_preprocessing,
     "ave": clips_preprocessing,
     "crema_d": clips_preprocessing,
+    "crisis_mmd": image_text_preprocessing,
     "vggsound50": clips_preprocessing,
 }
 """The function that rebuilds the preprocessing of each data set, from modality and constants."""
@@ -31,6 +34,7 @@ PREPROCESSING: Mapping[str, Callable[[str, Mapping[str, Any]], Preprocessing]] =
 CHECKS: Mapping[str, Callable[..., Report]] = {
     "ave": ave.check,
     "crema_d": crema_d.check,
+    "crisis_mmd": crisis_mmd.check,
     "vggsound50": vggsound50.check,
 }
 """The function that checks the downloaded files of each data set that has any."""

@@ -6,13 +6,14 @@ The command is ``fdcmkd-jax interop import|export|inspect``; the functions below
 from fdcmkd_jax.interop.catalog import identify
 from fdcmkd_jax.interop.files import read, write
 from fdcmkd_jax.interop.functions import export_function, read_function, write_function
+from fdcmkd_jax.interop.layouts import guess_naming
 from fdcmkd_jax.interop.names import (
     Mismatch,
     MismatchError,
     compare,
     from_state_dict,
-    guess_naming,
     merge,
+    renamed,
     to_state_dict,
 )
 
@@ -27,6 +28,7 @@ __all__ = [
     "merge",
     "read",
     "read_function",
+    "renamed",
     "to_state_dict",
     "write",
     "write_function",

@@ -1,13 +1,16 @@
 """Imports PyTorch weights, and exports trained models.
 
     inspect FILE|DIR          list the contents of a weights file or of a trained model's folder
-    import FILE --to=DIR      make a teacher, or a student's start, of a ResNet's PyTorch weights
+    import FILE|DIR --to=DIR  make a teacher, or a model's start, of PyTorch weights
     export DIR --to=FILE      write a trained model as .pt, .safetensors or .stablehlo
 
-The keys of a state dict may be those of torchvision's ResNets (conv1.weight, ..., fc.weight) or of
-FD-CMKD's public code (net.conv1.weight, ..., classifier.weight). After an import
+The keys of a state dict may be those of torchvision's ResNets (conv1.weight, ..., fc.weight) and
+MobileNetV2 (features.0.0.weight, ...), or of FD-CMKD's public code (net.conv1.weight, ...,
+classifier.weight). A BERT is a folder of huggingface/transformers with config.json,
+model.safetensors and tokenizer.json. After an import
 
     fdcmkd-jax train --config=... --config.teacher.checkpoints.image=DIR    uses it as the teacher,
+    fdcmkd-jax train --config=... --config.teacher.start_from.image=DIR     starts teachers from it,
     fdcmkd-jax train --config=... --config.train.start_from.image=DIR       starts students from it.
 """
 
@@ -15,18 +18,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from absl import logging
 
 from fdcmkd_jax import data, models
-from fdcmkd_jax.interop import catalog, files, functions, names
-from fdcmkd_jax.registry import ConfigError
+from fdcmkd_jax.interop import catalog, files, functions, imports, layouts, names
+from fdcmkd_jax.registry import ConfigError, parse_option
 from fdcmkd_jax.training import state
-from fdcmkd_jax.training.checkpoint import Checkpoints, ModelDescription, load_variables
+from fdcmkd_jax.training.checkpoint import ModelDescription, load_variables
 
 FUNCTION = ".stablehlo"
 
@@ -57,14 +58,16 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fdcmkd_j
 def inspect(arguments: argparse.Namespace) -> None:
     """Prints the contents of a file or folder."""
     path: Path = arguments.path
-    if path.is_dir():
+    if (path / "model.json").is_file():
         description, variables, step = _load_trained(path, arguments.model)
-        state_dict = names.to_state_dict(variables, naming="torchvision", step=step)
+        naming = layouts.naming_of(variables)
+        state_dict = names.to_state_dict(variables, naming=naming, step=step)
         print(f"{description.model} for {description.modality or 'any modality'}, step {step}")
     else:
-        state_dict = files.read(path, entry=arguments.entry)
-        naming = names.guess_naming(state_dict)
-        options = catalog.identify(state_dict, naming=naming)
+        weights = imports.find_weights(path, entry=arguments.entry)
+        state_dict = weights.state
+        naming = layouts.guess_naming(state_dict)
+        options = weights.options or catalog.identify(state_dict, naming=naming)
         channels, num_classes = catalog.sizes(state_dict, naming=naming)
         print(f"{naming} names, {channels} input channels, {num_classes} classes")
         print(f"fits the model {dict(options)}" if options else "fits no known model")
@@ -75,37 +78,32 @@ def inspect(arguments: argparse.Namespace) -> None:
 
 
 def import_weights(arguments: argparse.Namespace) -> None:
-    """Makes a model's folder from a weights file."""
+    """Makes a model's folder from weights."""
     target: Path = arguments.to
     if (target / "checkpoints").exists():
         raise ConfigError(f"{target} holds a model already; choose another --to, or delete it.")
-    state_dict = files.read(arguments.path, entry=arguments.entry)
-    naming = arguments.naming or names.guess_naming(state_dict)
-    options = _options(arguments) or catalog.identify(state_dict, naming=naming)
-    if options is None:
-        raise ConfigError(
-            "the weights fit no known model; name one by --model (and --depth) to list every "
-            "difference."
-        )
-    channels, num_classes = catalog.sizes(state_dict, naming=naming)
-    channels = arguments.channels or channels
-    num_classes = arguments.num_classes or num_classes
-    model = models.make(**options, num_classes=num_classes)
-    if arguments.partial:
-        start = catalog.initial_variables(model, channels, seed=arguments.seed)
-        differences = names.compare(state_dict, start, naming=naming)
-        variables = names.merge(state_dict, start, naming=naming)
-        if differences:
-            print(f"newly drawn or left out:\n{differences}")
-    else:
-        like = catalog.abstract_variables(model, channels)
-        variables = names.from_state_dict(state_dict, like, naming=naming)
-    variables = jax.tree.map(lambda x: np.asarray(x, np.float32), variables)
-    with Checkpoints(target / "checkpoints") as checkpoints:
-        checkpoints.save_variables(names.batches_seen(state_dict), variables)
-    description = ModelDescription(arguments.modality, options, num_classes, (None, None, channels))
-    description.write(target)
-    print(f"{dict(options)}, {num_classes} classes, {channels} input channels: {target}")
+    weights = imports.find_weights(arguments.path, entry=arguments.entry)
+    named = {"name": arguments.model} if arguments.model else {}
+    depth = {"depth": arguments.depth} if arguments.depth else {}
+    request = imports.Request(
+        options={**named, **depth, **dict(parse_option(text) for text in arguments.option)},
+        naming=arguments.naming or "",
+        num_classes=arguments.num_classes or 0,
+        channels=arguments.channels or 0,
+        one_channel=arguments.one_channel or "",
+        backbone=arguments.backbone,
+        partial=arguments.partial,
+        seed=arguments.seed,
+    )
+    imported = imports.convert(weights, request)
+    changed = {key: fate for key, fate in imported.fates.items() if fate != "loaded"}
+    for key, fate in changed.items():
+        print(f"{key}: {fate}")
+    imports.save(imported, target, modality=arguments.modality, tokenizer=weights.tokenizer)
+    channels = f"{imported.channels} input channels" if imported.channels else "token ids"
+    loaded = len(imported.fates) - len(changed)
+    print(f"{loaded} keys loaded; every key stands in {target / imports.REPORT}")
+    print(f"{dict(imported.options)}, {imported.num_classes} classes, {channels}: {target}")
 
 
 def export_model(arguments: argparse.Namespace) -> None:
@@ -115,9 +113,8 @@ def export_model(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"{target} exists; choose another --to, or delete it.")
     description, variables, step = _load_trained(arguments.path, arguments.model)
     if target.suffix != FUNCTION:
-        state_dict = names.to_state_dict(
-            variables, naming=arguments.naming or "torchvision", step=step
-        )
+        naming = arguments.naming or layouts.naming_of(variables)
+        state_dict = names.to_state_dict(variables, naming=naming, step=step)
         files.write(target, state_dict)
         print(f"{len(state_dict)} tensors: {target}")
         return
@@ -160,7 +157,8 @@ def _load_trained(folder: Path, model_path: str = "") -> tuple[ModelDescription,
         )
     model = models.make(**description.model, num_classes=description.num_classes)
     size = [length or 32 for length in description.input_shape[:-1]]
-    example = jnp.zeros((1, *size, description.input_shape[-1] or 1))
+    shape = (1, *size, description.input_shape[-1] or 1)
+    example = jnp.zeros(shape, catalog.input_dtype(model))
     variables, step = load_variables(folder, state.abstract_variables(model, example))
     return description, variables, step
 
@@ -179,13 +177,6 @@ def _preprocessing(
     return data.Preprocessing({name: (sizes, "float32")}, lambda raw: raw[name], {})
 
 
-def _options(arguments: argparse.Namespace) -> dict[str, Any] | None:
-    """Returns the model's config section from the flags; None if they name none."""
-    if not arguments.model:
-        return None
-    return {"name": arguments.model} | ({"depth": arguments.depth} if arguments.depth else {})
-
-
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
@@ -201,27 +192,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     inspect_parser.set_defaults(action=inspect)
 
     import_parser = actions.add_parser(
-        "import", help="make a teacher, or a student's start, of PyTorch weights"
+        "import", help="make a teacher, or a model's start, of PyTorch weights"
     )
-    import_parser.add_argument("path", type=Path, metavar="FILE", help=".pt, .pth or .safetensors")
-    import_parser.add_argument(
-        "--to", type=Path, required=True, metavar="DIR", help="folder to make"
-    )
-    import_parser.add_argument(
-        "--model", help="backbone, resnet or resnet_tiny; identified by default"
-    )
-    import_parser.add_argument("--depth", type=int, help="of a resnet: 18, 34 or 50")
-    import_parser.add_argument("--modality", default="", help="modality it reads, for the record")
-    import_parser.add_argument(
-        "--partial", action="store_true", help="draw missing or misshapen parameters"
-    )
-    import_parser.add_argument("--seed", type=int, default=0, help="seed of --partial")
-    import_parser.add_argument(
-        "--num-classes", type=int, help="number of classes, if not the file's; with --partial"
-    )
-    import_parser.add_argument(
-        "--channels", type=int, help="input channels, if not the file's; with --partial"
-    )
+    _add_import_arguments(import_parser)
     import_parser.set_defaults(action=import_weights)
 
     export_parser = actions.add_parser(
@@ -243,12 +216,50 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     for subparser in (inspect_parser, import_parser):
         subparser.add_argument("--entry", default="", help="key of the state dict in a .pt file")
     for subparser in (import_parser, export_parser):
-        subparser.add_argument("--naming", choices=names.NAMINGS, help="naming of the tensors")
+        subparser.add_argument("--naming", choices=layouts.NAMINGS, help="naming of the tensors")
     for subparser in (inspect_parser, export_parser):
         subparser.add_argument(
             "--model", default="", help="import path of the constructor of a model of your own"
         )
     return parser
+
+
+def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "path",
+        type=Path,
+        metavar="FILE|DIR",
+        help=".pt, .pth or .safetensors, or a folder of huggingface/transformers",
+    )
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to make")
+    parser.add_argument("--model", help="name of the backbone; identified by default")
+    parser.add_argument("--depth", type=int, help="of a resnet: 18, 34 or 50")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a further option of the backbone, such as pooling=mean; may be repeated",
+    )
+    parser.add_argument("--modality", default="", help="modality it reads, for the record")
+    parser.add_argument(
+        "--backbone",
+        action="store_true",
+        help="draw the classifier anew, and leave out other heads; so it is without a classifier",
+    )
+    parser.add_argument(
+        "--partial", action="store_true", help="draw missing or misshapen parameters"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of what is drawn")
+    parser.add_argument("--num-classes", type=int, help="number of classes, if not the file's")
+    parser.add_argument(
+        "--channels", type=int, help="input channels, if not the file's; with --partial"
+    )
+    parser.add_argument(
+        "--one-channel",
+        choices=get_args(imports.OneChannel),
+        help="make a first layer for one channel: sum or mean over those of the file",
+    )
 
 
 if __name__ == "__main__":

@@ -1,30 +1,27 @@
 """Conversion of parameter trees to PyTorch state dicts and back: names and layouts only.
 
-Two namings are known: ``torchvision`` (``conv1.weight``, ``layer1.0.bn2.running_var``,
-``fc.bias``) and ``reproduction``, that of FD-CMKD's public code, which puts the backbone below
-``net.`` and calls the last layer ``classifier``.
+Three namings are known: ``torchvision``, of its ResNets (``conv1.weight``,
+``layer1.0.bn2.running_var``, ``fc.bias``) and of its MobileNetV2; ``reproduction``, that of
+FD-CMKD's public code, which puts a ResNet below ``net.`` and calls the last layer ``classifier``;
+``huggingface``, that of BERT in huggingface/transformers, without a prefix.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 
+from fdcmkd_jax.interop.layouts import COUNTER, Naming, key_of, modern_names
 from fdcmkd_jax.registry import ConfigError
 from fdcmkd_jax.types import Params
 
-Naming = Literal["torchvision", "reproduction"]
-NAMINGS: tuple[Naming, ...] = ("torchvision", "reproduction")
 StateDict = dict[str, np.ndarray]
 
-COUNTER = "num_batches_tracked"
-_COLLECTIONS = {
-    "params": {"scale": "weight", "kernel": "weight", "bias": "bias"},
-    "batch_stats": {"mean": "running_mean", "var": "running_var"},
-}
+COUNTERS = (COUNTER, "embeddings.position_ids")
+"""Ends of the keys of whole numbers that a model does not need."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +55,14 @@ class MismatchError(ConfigError):
     """The error for a state dict that does not fit the model, with all differences."""
 
 
-def guess_naming(keys: Iterable[str]) -> Naming:
-    """Returns the naming that the keys of a state dict follow."""
-    return "reproduction" if any(key.startswith("net.") for key in keys) else "torchvision"
+def renamed(state: Mapping[str, np.ndarray]) -> StateDict:
+    """Renames the keys of older files; see `layouts.modern_names`."""
+    new = modern_names(state)
+    return {new[key]: value for key, value in state.items()}
 
 
 def to_state_dict(variables: Params, *, naming: Naming, step: int = 0) -> StateDict:
-    """Converts a ResNet's variables to a PyTorch state dict.
+    """Converts a model's variables to a PyTorch state dict.
 
     Args:
         variables: ``{"params", "batch_stats"}`` of a model of `fdcmkd_jax.models`.
@@ -76,19 +74,19 @@ def to_state_dict(variables: Params, *, naming: Naming, step: int = 0) -> StateD
         layers ``[out, in]``.
 
     Raises:
-        ConfigError: If a layer is not part of a ResNet.
+        ConfigError: If a layer has no name in this naming.
     """
     result: StateDict = {}
     for path, leaf in _leaves(variables):
-        result[_key(path, naming)] = _to_torch(np.asarray(leaf))
+        result[key_of(path, naming)] = _to_torch(path, np.asarray(leaf))
         if path[-1] == "var":
-            counter = _key((*path[:-1], COUNTER), naming)
+            counter = key_of((*path[:-1], COUNTER), naming)
             result[counter] = np.asarray(step, np.int64)
     return {key: result[key] for key in sorted(result, key=_natural)}
 
 
 def from_state_dict(state: Mapping[str, np.ndarray], like: Params, *, naming: Naming) -> Params:
-    """Converts a PyTorch state dict to a ResNet's variables, at least float32, with equal values.
+    """Converts a PyTorch state dict to a model's variables, at least float32, with equal values.
 
     Args:
         state: Arrays by key.
@@ -118,18 +116,19 @@ def merge(state: Mapping[str, np.ndarray], start: Params, *, naming: Naming) -> 
     expected = _shapes(start, naming)
 
     def fill(path: tuple[Any, ...], leaf: Any) -> Any:
-        key = _key(tuple(part.key for part in path), naming)
+        names = tuple(part.key for part in path)
+        key = key_of(names, naming)
         if key not in state or state[key].shape != expected[key]:
             return np.asarray(leaf)
-        return _from_torch(state[key])
+        return _from_torch(names, state[key])
 
     return jax.tree_util.tree_map_with_path(fill, start)
 
 
 def compare(state: Mapping[str, np.ndarray], like: Params, *, naming: Naming) -> Mismatch:
-    """Lists the differences in keys and shapes; BatchNorm's batch counters are optional."""
+    """Lists the differences in keys and shapes; counters, which are not trained, are optional."""
     expected = _shapes(like, naming)
-    shapes = {key: value.shape for key, value in state.items() if not key.endswith(COUNTER)}
+    shapes = {key: value.shape for key, value in state.items() if not key.endswith(COUNTERS)}
     return Mismatch(
         missing=tuple(key for key in expected if key not in shapes),
         unexpected=tuple(key for key in shapes if key not in expected),
@@ -149,7 +148,7 @@ def batches_seen(state: Mapping[str, np.ndarray]) -> int:
 
 def is_parameter(key: str) -> bool:
     """Returns whether a state dict's entry is trained, not a running statistic."""
-    return not key.endswith((COUNTER, "running_mean", "running_var"))
+    return not key.endswith((*COUNTERS, "running_mean", "running_var"))
 
 
 def _leaves(variables: Params) -> list[tuple[tuple[str, ...], Any]]:
@@ -160,28 +159,10 @@ def _leaves(variables: Params) -> list[tuple[tuple[str, ...], Any]]:
 
 def _shapes(variables: Params, naming: Naming) -> dict[str, tuple[int, ...]]:
     """Returns the shape of each key in PyTorch."""
-    return {_key(path, naming): _torch_shape(leaf.shape) for path, leaf in _leaves(variables)}
-
-
-def _key(path: tuple[str, ...], naming: Naming) -> str:
-    """Maps ``("params", "layer1_0", "bn1", "scale")`` to ``layer1.0.bn1.weight``."""
-    collection, *modules, name = path
-    last = name if name == COUNTER else _COLLECTIONS.get(collection, {}).get(name)
-    parts = [_module(module) for module in modules]
-    if last is None or None in parts:
-        raise ConfigError(f"only ResNets have PyTorch names; {'/'.join(path)} has none.")
-    if naming == "torchvision":
-        return ".".join([*map(str, parts), last])
-    return f"classifier.{last}" if parts == ["fc"] else ".".join(["net", *map(str, parts), last])
-
-
-def _module(name: str) -> str | None:
-    """Returns a module's name in PyTorch; None if it is not part of a ResNet."""
-    if re.fullmatch(r"layer\d+_\d+", name):
-        return name.replace("_", ".")
-    if re.fullmatch(r"fc|(conv|bn)\d", name):
-        return name
-    return {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}.get(name)
+    return {
+        key_of(path, naming): tuple(leaf.shape[axis] for axis in _axes(path, leaf.ndim, _TO_TORCH))
+        for path, leaf in _leaves(variables)
+    }
 
 
 def _natural(key: str) -> list[Any]:
@@ -189,19 +170,20 @@ def _natural(key: str) -> list[Any]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", key)]
 
 
-def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(shape[axis] for axis in _TO_TORCH.get(len(shape), range(len(shape))))
-
-
 # Convolutions [h, w, in, out] -> [out, in, h, w]; dense layers [in, out] -> [out, in].
 _TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0)}
 _FROM_TORCH = {4: (2, 3, 1, 0), 2: (1, 0)}
 
 
-def _to_torch(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(x.transpose(_TO_TORCH.get(x.ndim, range(x.ndim))))
+def _axes(path: tuple[str, ...], rank: int, table: Mapping[int, tuple[int, ...]]) -> Any:
+    """Returns the order of the axes; embeddings [rows, width] are the same on both sides."""
+    return table.get(rank, range(rank)) if path[-1] == "kernel" else range(rank)
 
 
-def _from_torch(x: np.ndarray) -> np.ndarray:
+def _to_torch(path: tuple[str, ...], x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x.transpose(_axes(path, x.ndim, _TO_TORCH)))
+
+
+def _from_torch(path: tuple[str, ...], x: np.ndarray) -> np.ndarray:
     wide = x.astype(np.promote_types(x.dtype, np.float32))  # Parameters are never halves here.
-    return np.ascontiguousarray(wide.transpose(_FROM_TORCH.get(x.ndim, range(x.ndim))))
+    return np.ascontiguousarray(wide.transpose(_axes(path, x.ndim, _FROM_TORCH)))

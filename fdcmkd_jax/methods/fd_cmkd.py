@@ -9,14 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fdcmkd_jax import losses
+from fdcmkd_jax import adapters, losses
 from fdcmkd_jax.frequency import SoftCutoff, band_rank, check_cutoff, split_bands
 from fdcmkd_jax.methods.base import (
     Method,
     Terms,
-    adapt,
     dense,
-    init_adapter,
     init_dense,
     pool,
     stateless,
@@ -47,13 +45,14 @@ def fd_cmkd(
     auxiliary_heads: bool = True,
     pseudo_labels: bool = True,
     epsilon: float = 1e-8,
+    adapter: adapters.Kind = "auto",
 ) -> Method:
     r"""Aligns the low band strongly and the high band loosely, on one scale, under shared heads.
 
     .. math:: L = L_{task} + L_{align} + \lambda_1 L_{low} + \lambda_2 L_{high}
 
-    A head is ReLU, then a dense layer to K classes, on a band that is not standardized. If the
-    widths differ, a linear map brings the student's features to the teacher's width first.
+    A head is ReLU, then a dense layer to K classes, on a band that is not standardized. An adapter
+    brings the student's features to the teacher's width first.
 
     Args:
         cutoff: Share of the DFT bins that is low, in (0, 1).
@@ -76,6 +75,8 @@ def fd_cmkd(
         pseudo_labels: Where a label is hidden, ``align`` uses the teacher's prediction; otherwise
             it counts labeled examples only.
         epsilon: Lower clamp of a norm.
+        adapter: ``"auto"``, a linear map where the widths differ; ``"linear"`` or ``"mlp"`` in any
+            case. See `adapters.choose`.
 
     The learned basis divides the features into a common and a private part. The common part
     (``low``) is the span of as many directions as the DFT's low band has, one span for both models.
@@ -121,12 +122,13 @@ def fd_cmkd(
         reduction=reduction,
         epsilon=epsilon,
     )
+    student_adapter = adapters.choose(adapter)
     return stateless(
-        functools.partial(_terms, split, distances, groups, pseudo_labels),
+        functools.partial(_terms, split, student_adapter, distances, groups, pseudo_labels),
         names=(*(band for band, loss in band_losses.items() if loss != "none"), *groups),
-        init=functools.partial(_init, split, tuple(band_losses), groups),
+        init=functools.partial(_init, split, student_adapter, tuple(band_losses), groups),
         label_terms=frozenset(groups) - ({"align"} if pseudo_labels else set()),
-        heads=functools.partial(_heads, split, groups),
+        heads=functools.partial(_heads, split, student_adapter, groups),
     )
 
 
@@ -169,6 +171,7 @@ class _Split(NamedTuple):
 
 def _init(
     split: _Split,
+    adapter: adapters.Adapter,
     bands: tuple[str, ...],
     groups: tuple[str, ...],
     key: Array,
@@ -180,7 +183,8 @@ def _init(
     if teacher is None:
         raise ValueError("fd_cmkd needs a teacher's features.")
     size = teacher.features.shape[-1]
-    params = {"adapter": init_adapter(jax.random.fold_in(key, 0), student, teacher)}
+    adapter_key = jax.random.fold_in(key, 0)
+    params = {"adapter": adapter.init(adapter_key, student.features.shape[-1], size)}
     for group in groups:
         # A key by name, so that switching one group off leaves the other's start unchanged.
         group_key = jax.random.fold_in(key, 1 + (group == "auxiliary"))
@@ -194,6 +198,7 @@ def _init(
 
 def _terms(
     split: _Split,
+    adapter: adapters.Adapter,
     distances: Callable[[Bands, Bands], Terms],
     groups: tuple[str, ...],
     pseudo_labels: bool,
@@ -202,7 +207,7 @@ def _terms(
     teacher: Outputs,
     targets: Targets,
 ) -> Terms:
-    student_bands = split(params, adapt(params["adapter"], student.features))
+    student_bands = split(params, adapter.apply(params["adapter"], student.features))
     teacher_bands = split(params, teacher.features)
     terms = distances(student_bands, teacher_bands)
     if "align" in groups:
@@ -215,9 +220,13 @@ def _terms(
 
 
 def _heads(
-    split: _Split, groups: tuple[str, ...], params: Params, student: Outputs
+    split: _Split,
+    adapter: adapters.Adapter,
+    groups: tuple[str, ...],
+    params: Params,
+    student: Outputs,
 ) -> dict[str, Array]:
-    bands = split(params, adapt(params["adapter"], student.features))
+    bands = split(params, adapter.apply(params["adapter"], student.features))
     return {
         f"{group}_{band}": head_logits
         for group in groups

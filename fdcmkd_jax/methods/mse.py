@@ -1,24 +1,36 @@
 """Plain feature distillation."""
 
-from fdcmkd_jax import losses
-from fdcmkd_jax.methods.base import Method, Terms, adapt, adapter_only, stateless
+from jaxtyping import Array
+
+from fdcmkd_jax import adapters, losses
+from fdcmkd_jax.methods.base import Method, Terms, stateless
 from fdcmkd_jax.types import Outputs, Params, Targets
 
 
-def mse() -> Method:
+def mse(adapter: adapters.Kind = "auto") -> Method:
     """Matches the teacher's pooled features by mean squared error, without any scaling.
 
-    If the widths differ, a linear map brings the student's features to the teacher's width.
+    Args:
+        adapter: Map of the student's features to the teacher's width: ``"auto"``, linear where the
+            widths differ; ``"linear"`` or ``"mlp"`` in any case. See `adapters.choose`.
 
     Terms:
         feature: ``[N]``, mean over D of the squared difference.
 
     Source: arXiv 1412.6550; the row with every component off in arXiv 2511.19887's ablation.
     """
+    student_adapter = adapters.choose(adapter)
+
+    def init(key: Array, student: Outputs, teacher: Outputs | None, num_classes: int) -> Params:
+        del num_classes
+        if teacher is None:
+            return {"adapter": {}}
+        widths = student.features.shape[-1], teacher.features.shape[-1]
+        return {"adapter": student_adapter.init(key, *widths)}
 
     def terms(params: Params, student: Outputs, teacher: Outputs, targets: Targets) -> Terms:
         del targets
-        features = adapt(params["adapter"], student.features)
+        features = student_adapter.apply(params["adapter"], student.features)
         return {"feature": losses.mean_squared_error(features, teacher.features)}
 
-    return stateless(terms, names=("feature",), init=adapter_only())
+    return stateless(terms, names=("feature",), init=init)

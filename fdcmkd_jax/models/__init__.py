@@ -3,7 +3,8 @@
 A model of your own needs no line here: a config names its constructor by an import path;
 `models.wrap` makes one of a plain function pair or of a Flax NNX module.
 
-A model is called as ``module(x, *, train, mask=None)`` and returns `Outputs`. It calls
+A model is called as ``module(x, *, train, mask=None)`` and returns `Outputs`. In training it may
+draw from the random numbers named ``dropout``. It calls
 ``self.perturb("features", zeros)`` once, at a place where a shift moves ``features`` by that shift,
 so that the gradient of every loss term on the features can be logged.
 """
@@ -13,11 +14,20 @@ from typing import Any
 
 from flax import linen as nn
 
+from fdcmkd_jax.models.bert import bert
+from fdcmkd_jax.models.mlp import mlp
+from fdcmkd_jax.models.mobilenet_v2 import mobilenet_v2
 from fdcmkd_jax.models.preprocessed import Preprocessed
 from fdcmkd_jax.models.resnet import resnet, resnet_tiny
 from fdcmkd_jax.registry import build_once
 
-TABLE: Mapping[str, Callable[..., nn.Module]] = {"resnet": resnet, "resnet_tiny": resnet_tiny}
+TABLE: Mapping[str, Callable[..., nn.Module]] = {
+    "bert": bert,
+    "mlp": mlp,
+    "mobilenet_v2": mobilenet_v2,
+    "resnet": resnet,
+    "resnet_tiny": resnet_tiny,
+}
 
 
 def names() -> tuple[str, ...]:
@@ -43,4 +53,14 @@ def make(name: str, *, num_classes: int, axis_name: str | None = None, **options
     return build_once("model", TABLE, name, options, num_classes=num_classes, axis_name=axis_name)
 
 
-__all__ = ["TABLE", "Preprocessed", "make", "names", "resnet", "resnet_tiny"]
+__all__ = [
+    "TABLE",
+    "Preprocessed",
+    "bert",
+    "make",
+    "mlp",
+    "mobilenet_v2",
+    "names",
+    "resnet",
+    "resnet_tiny",
+]

@@ -9,6 +9,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from fdcmkd_jax.models.dtypes import float_dtype
 from fdcmkd_jax.models.layers import (
     BatchNorm,
     Dense,
@@ -189,7 +190,7 @@ def resnet(
         bottleneck=depth == 50,
         large_stem=True,
         axis_name=axis_name,
-        dtype=_dtype(dtype),
+        dtype=float_dtype(dtype),
     )
 
 
@@ -214,16 +215,6 @@ def resnet_tiny(num_classes: int, dtype: str = "float32", axis_name: str | None 
         depths=(1, 1, 1, 1, 1),
         stem_width=16,
         axis_name=axis_name,
-        dtype=_dtype(dtype),
+        dtype=float_dtype(dtype),
         patches=jax.default_backend() == "cpu",
     )
-
-
-def _dtype(name: str) -> jnp.dtype:
-    """Returns the dtype of a name; raises ValueError if it is unknown or not switched on."""
-    known = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
-    if name not in known:
-        raise ValueError(f"dtype must be one of {sorted(known)}, got {name!r}.")
-    if name == "float64" and jnp.zeros(()).dtype != jnp.float64:
-        raise ValueError("dtype float64 needs JAX_ENABLE_X64=1 in the environment.")
-    return jnp.dtype(known[name])

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from fdcmkd_jax.registry import constructor
+from fdcmkd_jax.registry import ConfigError, constructor
+from fdcmkd_jax.types import Params
 
 SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
     "polynomial": lambda peak, end, steps, power: optax.polynomial_schedule(
@@ -123,6 +124,8 @@ def make(
     momentum: float = 0.9,
     weight_decay: float = 0.0,
     max_gradient_norm: float = 0.0,
+    backbone_scale: float = 1.0,
+    decay_vectors: bool = True,
 ) -> Optimizer:
     """Builds an optimizer and the schedule it follows.
 
@@ -138,8 +141,11 @@ def make(
         warmup_steps: See `schedule`.
         per: See `schedule`.
         momentum: SGD's momentum, or AdamW's first decay rate; in [0, 1).
-        weight_decay: L2 decay of all parameters (decoupled in AdamW), not negative.
+        weight_decay: L2 decay of the parameters (decoupled in AdamW), not negative.
         max_gradient_norm: Gradients are scaled down to this global norm; 0 for no limit.
+        backbone_scale: Rate of a model's backbone as a multiple of ``learning_rate``, which its
+            classifier and the method's parameters follow; 0 freezes it.
+        decay_vectors: Decay parameters with one axis, too: biases, and the scales of normalization.
 
     Returns:
         The transformation and its schedule.
@@ -150,10 +156,10 @@ def make(
     make_transformation = constructor("optimizer", OPTIMIZERS, name)
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must lie in [0, 1), got {momentum}.")
-    if weight_decay < 0 or max_gradient_norm < 0:
+    if weight_decay < 0 or max_gradient_norm < 0 or backbone_scale < 0:
         raise ValueError(
-            "weight_decay and max_gradient_norm must not be negative, "
-            f"got {weight_decay} and {max_gradient_norm}."
+            "weight_decay, max_gradient_norm and backbone_scale must not be negative, "
+            f"got {weight_decay}, {max_gradient_norm} and {backbone_scale}."
         )
     rate = schedule(
         learning_rate=learning_rate,
@@ -166,6 +172,54 @@ def make(
         per=per,
     )
     clip = optax.clip_by_global_norm(max_gradient_norm) if max_gradient_norm else optax.identity()
-    transformation = optax.chain(clip, make_transformation(rate, momentum, weight_decay))
+    transformation = make_transformation(rate, momentum, weight_decay)
+    if backbone_scale != 1 or not decay_vectors:
+        transformation = optax.multi_transform(
+            {
+                f"{part}_{kind}": make_transformation(part_rate, momentum, decay)
+                for part, part_rate in (("head", rate), ("backbone", _scaled(rate, backbone_scale)))
+                for kind, decay in (
+                    ("matrices", weight_decay),
+                    ("vectors", weight_decay if decay_vectors else 0.0),
+                )
+            },
+            label_parts,
+        )
     # Compiled, because the log would run its operations one by one.
-    return Optimizer(transformation, jax.jit(rate))
+    return Optimizer(optax.chain(clip, transformation), jax.jit(rate))
+
+
+CLASSIFIERS = ("classifier", "fc")
+"""Names of the layer of a model that is not its backbone."""
+
+
+def label_parts(params: Params) -> Any:
+    """Labels each parameter by its part and its rank.
+
+    Args:
+        params: ``{"model": ..., "method": ...}``, and ``"teacher"`` where the method trains it.
+
+    Returns:
+        The same tree of texts: ``backbone`` or ``head``, then ``_matrices``, or ``_vectors`` for
+        parameters with one axis or none. The head is the classifier and the method's parameters.
+
+    Raises:
+        ConfigError: If a model has no layer named as in `CLASSIFIERS`.
+    """
+    for name in ("model", "teacher"):
+        if name in params and not set(CLASSIFIERS) & set(params[name]):
+            raise ConfigError(
+                f"optim.backbone_scale and optim.decay_vectors need a model whose classifier is "
+                f"named {' or '.join(CLASSIFIERS)}; this one has {', '.join(params[name])}."
+            )
+
+    def label(path: tuple[Any, ...], leaf: Any) -> str:
+        tree, module = path[0].key, getattr(path[1], "key", "")
+        is_head = tree == "method" or module in CLASSIFIERS
+        return f"{'head' if is_head else 'backbone'}_{'matrices' if leaf.ndim > 1 else 'vectors'}"
+
+    return jax.tree_util.tree_map_with_path(label, params)
+
+
+def _scaled(rate: optax.Schedule, factor: float) -> optax.Schedule:
+    return lambda step: factor * rate(step)

@@ -109,7 +109,7 @@ def test_the_options_of_joined_methods_are_filled_in(load):
     assert configs.resolve(config)["method"]["methods"] == {
         "dist": {"name": "dist", "temperature": 1.0},
         "kd": {"name": "kd", "temperature": 2.0},
-        "mse": {"name": "mse"},
+        "mse": {"name": "mse", "adapter": "auto"},
     }
 
 
@@ -174,7 +174,7 @@ def test_authors_code_selects_on_the_test_split_and_says_so(plan_of):
     built = plan_of("av_digits.py", "authors_code")
     chosen = built.context.evaluate.describe()
     assert chosen == "highest test accuracy of main or auxiliary_low or auxiliary_high"
-    assert float(built.student_optimizer.schedule(0)) == pytest.approx(0.01)
+    assert float(built.student_optimizers["image"].schedule(0)) == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize("presets", ["", "paper", "mismatched"])

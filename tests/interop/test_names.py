@@ -3,11 +3,12 @@
 import jax
 import numpy as np
 import pytest
+import transformers
 from interop_runs import TINY, K, arrays, like
 
 from benchmarks.pytorch_baseline import models as torch_models
 from fdcmkd_jax import interop, models
-from fdcmkd_jax.interop import catalog
+from fdcmkd_jax.interop import catalog, layouts
 from fdcmkd_jax.registry import ConfigError
 
 
@@ -70,11 +71,83 @@ def test_merging_keeps_the_start_where_the_file_says_nothing(tiny):
     np.testing.assert_array_equal(actual["net.conv1.weight"], state["net.conv1.weight"])
 
 
-def test_other_networks_have_no_names():
-    with pytest.raises(ConfigError, match="only ResNets have PyTorch names; params/Dense_0/kernel"):
-        interop.to_state_dict(
-            {"params": {"Dense_0": {"kernel": np.zeros((2, 2))}}}, naming="torchvision"
-        )
+@pytest.mark.parametrize("naming", ["torchvision", "reproduction", "huggingface"])
+def test_other_networks_have_no_names(naming):
+    message = f"params/Dense_0/kernel has no name in PyTorch under the naming {naming}"
+    with pytest.raises(ConfigError, match=message):
+        interop.to_state_dict({"params": {"Dense_0": {"kernel": np.zeros((2, 2))}}}, naming=naming)
+
+
+def zeros(model, channels):
+    shapes = catalog.abstract_variables(model, channels)
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+
+
+def test_keys_are_those_of_torchvisions_mobilenet_v2():
+    # A sample, from the layout documented by pytorch/vision.
+    variables = zeros(models.make("mobilenet_v2", num_classes=1000), 3)
+    state = interop.to_state_dict(variables, naming="torchvision")
+    assert len(state) == 314
+    shapes = {
+        "features.0.0.weight": (32, 3, 3, 3),
+        "features.1.conv.0.0.weight": (32, 1, 3, 3),
+        "features.1.conv.1.weight": (16, 32, 1, 1),
+        "features.1.conv.2.running_var": (16,),
+        "features.2.conv.0.1.bias": (96,),
+        "features.17.conv.1.0.weight": (960, 1, 3, 3),
+        "features.17.conv.2.weight": (320, 960, 1, 1),
+        "features.17.conv.3.num_batches_tracked": (),
+        "features.18.1.running_mean": (1280,),
+        "classifier.1.weight": (1000, 1280),
+    }
+    assert {key: state[key].shape for key in shapes} == shapes
+
+
+def test_keys_are_those_of_transformers_bert():
+    options = {"width": 32, "depth": 2, "heads": 2, "vocab_size": 40, "max_length": 8}
+    module = models.make("bert", num_classes=K, **options)
+    ours = interop.to_state_dict(zeros(module, 0), naming="huggingface")
+    config = transformers.BertConfig(
+        vocab_size=40,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=128,
+        max_position_embeddings=8,
+        num_labels=K,
+    )
+    theirs = arrays(transformers.BertForSequenceClassification(config))
+    assert interop.guess_naming(interop.renamed(theirs)) == "huggingface"
+    shapes = {key: value.shape for key, value in interop.renamed(theirs).items()}
+    assert {key: value.shape for key, value in ours.items()} == shapes
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {  # MobileNetV2 with each block's layers in one list; the first has no expansion.
+            "features.0.0.weight": "features.0.0.weight",
+            "features.1.conv.0.weight": "features.1.conv.0.0.weight",
+            "features.1.conv.1.bias": "features.1.conv.0.1.bias",
+            "features.1.conv.3.weight": "features.1.conv.1.weight",
+            "features.1.conv.4.running_mean": "features.1.conv.2.running_mean",
+            "features.2.conv.0.weight": "features.2.conv.0.0.weight",
+            "features.2.conv.3.weight": "features.2.conv.1.0.weight",
+            "features.2.conv.4.weight": "features.2.conv.1.1.weight",
+            "features.2.conv.6.weight": "features.2.conv.2.weight",
+            "features.2.conv.7.num_batches_tracked": "features.2.conv.3.num_batches_tracked",
+            "classifier.weight": "classifier.1.weight",
+        },
+        {
+            "bert.encoder.layer.1.output.LayerNorm.beta": "encoder.layer.1.output.LayerNorm.bias",
+            "cls.predictions.bias": "cls.predictions.bias",
+        },
+    ],
+)
+def test_older_names_become_the_present_ones_which_stay(names):
+    assert layouts.modern_names(names) == names
+    assert list(layouts.modern_names(names.values())) == list(names.values())
+    assert list(layouts.modern_names(names.values()).values()) == list(names.values())
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50])

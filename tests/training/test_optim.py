@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from fdcmkd_jax.registry import ConfigError
 from fdcmkd_jax.training import optim
 
 RUN = dict(learning_rate=0.01, num_epochs=100, steps_per_epoch=7)
@@ -169,11 +170,82 @@ def test_every_optimizer_descends_under_every_schedule(name, schedule_name):
         ({"warmup_steps": -1}, "warmup_steps must not be negative, got -1"),
         ({"momentum": 1.0}, r"momentum must lie in \[0, 1\), got 1.0"),
         ({"momentum": -0.1}, r"momentum must lie in \[0, 1\), got -0.1"),
-        ({"weight_decay": -1.0}, "must not be negative, got -1.0 and 0.0"),
-        ({"max_gradient_norm": -1.0}, "must not be negative, got 0.0 and -1.0"),
+        ({"weight_decay": -1.0}, "must not be negative, got -1.0, 0.0 and 1.0"),
+        ({"max_gradient_norm": -1.0}, "must not be negative, got 0.0, -1.0 and 1.0"),
     ],
     ids=lambda value: "-".join(map(str, value.items())) if isinstance(value, dict) else "",
 )
 def test_a_value_out_of_range_is_refused_with_what_was_expected(options, message):
     with pytest.raises(ValueError, match=message):
         optim.make(num_epochs=2, steps_per_epoch=3, **options)
+
+
+def params_of(**modules):
+    """Parameters of a model and of its method, as the training state holds them."""
+    layer = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    return {"model": {"conv": layer, **modules}, "method": {"adapter": layer}}
+
+
+def one_step(params, **options):
+    """Parameters after one step of SGD without momentum against gradients of 1."""
+    transformation, _ = optim.make(
+        learning_rate=0.5,
+        num_epochs=1,
+        steps_per_epoch=9,
+        momentum=0.0,
+        schedule_name="constant",
+        **options,
+    )
+    gradients = jax.tree.map(jnp.ones_like, params)
+    return follow(transformation, params, [gradients])[0]
+
+
+@pytest.mark.parametrize("classifier", optim.CLASSIFIERS)
+def test_a_backbone_follows_a_fraction_of_the_rate(classifier):
+    params = params_of(**{classifier: {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}})
+    after = one_step(params, backbone_scale=0.1)
+    for layer, expected in (
+        (after["model"]["conv"], 1 - 0.05),
+        (after["model"][classifier], 1 - 0.5),
+        (after["method"]["adapter"], 1 - 0.5),
+    ):
+        for leaf in layer.values():
+            np.testing.assert_allclose(leaf, np.full(leaf.shape, expected), rtol=1e-6)
+    frozen = one_step(params, backbone_scale=0.0)
+    jax.tree.map(np.testing.assert_array_equal, frozen["model"]["conv"], params["model"]["conv"])
+
+
+def test_norms_and_biases_may_be_left_out_of_the_decay():
+    params = params_of(fc={"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)})
+    after = one_step(params, weight_decay=0.2, decay_vectors=False)
+    for layer in (after["model"]["conv"], after["model"]["fc"], after["method"]["adapter"]):
+        np.testing.assert_allclose(layer["kernel"], np.full((2, 2), 1 - 0.5 * 1.2), rtol=1e-6)
+        np.testing.assert_allclose(layer["bias"], np.full(2, 1 - 0.5), rtol=1e-6)
+
+
+def test_without_a_part_every_parameter_takes_the_plain_step():
+    params = params_of(fc={"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)})
+    options = {"weight_decay": 0.2, "name": "adamw"}
+    plain = one_step(params, **options)
+    # Two parts of the same rate and decay, up to rounding.
+    parted = one_step(params, backbone_scale=1.0 + 1e-12, **options)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), plain, parted)
+
+
+def test_a_limit_of_the_gradient_is_that_of_all_parts_together():
+    params = params_of(fc={"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)})
+    after = one_step(params, backbone_scale=0.5, max_gradient_norm=1.0)
+    length = np.sqrt(sum(leaf.size for leaf in jax.tree.leaves(params)))
+    bias = after["model"]["fc"]["bias"]
+    np.testing.assert_allclose(bias, np.full(2, 1 - 0.5 / length), rtol=1e-6)
+
+
+def test_parts_need_a_classifier_of_a_known_name():
+    with pytest.raises(
+        ConfigError, match="classifier is named classifier or fc; this one has conv"
+    ):
+        one_step(params_of(), backbone_scale=0.1)
+    with pytest.raises(
+        ValueError, match=r"and backbone_scale must not be negative, got 0\.0, 0\.0 and -1"
+    ):
+        one_step(params_of(), backbone_scale=-1.0)

@@ -1,17 +1,15 @@
 """Clips as a TFDS builder: waveforms and JPEG frames in array_record files, labels beside them."""
 
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 
 from fdcmkd_jax.data import records
-from fdcmkd_jax.data.clips.clip_set import Clip, ClipSet, Defect
+from fdcmkd_jax.data.clips.clip_set import Clip, ClipSet, Defect, summary, warn_or_refuse
 from fdcmkd_jax.data.clips.decoding import (
     VERSION,
     decoded_folder,
@@ -128,11 +126,7 @@ def prepare(
         return folder
     cache = decoded_folder(folder)
     clips, skipped = usable_clips(clip_set, manual_dir, cache, sample_rate)
-    if skipped and strict:
-        raise ConfigError(f"{clip_set.name}: {summary(skipped)}; data.strict refuses them.")
-    for kind, count in Counter(defect.kind for defect in skipped).items():
-        names = ", ".join(defect.name for defect in skipped if defect.kind == kind)
-        logging.warning("%s: %d skipped: %s (%.200s)", clip_set.name, count, kind, names)
+    warn_or_refuse(clip_set.name, skipped, strict=strict)
     for split in clip_set.counts:
         if not any(clip.split == split for clip in clips):
             raise ConfigError(
@@ -147,17 +141,6 @@ def prepare(
     )
     shutil.rmtree(cache, ignore_errors=True)
     return folder
-
-
-def summary(defects: Sequence[Defect]) -> str:
-    """Describes defects in one line: how many of each kind, and the first names."""
-    kinds = Counter(defect.kind for defect in defects)
-    parts = []
-    for kind, count in kinds.items():
-        names = [defect.name for defect in defects if defect.kind == kind]
-        more = ", ..." if count > 3 else ""
-        parts.append(f"{count} {kind} ({', '.join(names[:3])}{more})")
-    return "; ".join(parts)
 
 
 def _by_split(clips: Sequence[Clip]) -> dict[str, list[Clip]]:

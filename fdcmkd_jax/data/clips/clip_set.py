@@ -1,9 +1,12 @@
 """Metadata of a set of clips: its classes, its lists and the counts that its authors state."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from absl import logging
 
 from fdcmkd_jax.registry import ConfigError
 
@@ -52,6 +55,7 @@ KINDS = (
     "no sound",
     "silent",
     "no picture",
+    "no text",
     "malformed row",
     "unknown label",
     "wrong label",
@@ -114,3 +118,32 @@ class ClipSet:
                 f"{self.layout}."
             )
         return self.read_lists(folder)
+
+
+def summary(defects: Sequence[Defect]) -> str:
+    """Describes defects in one line: how many of each kind, and the first names."""
+    kinds = Counter(defect.kind for defect in defects)
+    parts = []
+    for kind, count in kinds.items():
+        names = [defect.name for defect in defects if defect.kind == kind]
+        more = ", ..." if count > 3 else ""
+        parts.append(f"{count} {kind} ({', '.join(names[:3])}{more})")
+    return "; ".join(parts)
+
+
+def warn_or_refuse(name: str, defects: Sequence[Defect], *, strict: bool) -> None:
+    """Warns of what is left out of a set, a line for each kind of defect.
+
+    Args:
+        name: The set.
+        defects: Everything left out.
+        strict: Refuse a set with a defect instead.
+
+    Raises:
+        ConfigError: If a defect is refused.
+    """
+    if defects and strict:
+        raise ConfigError(f"{name}: {summary(defects)}; data.strict refuses them.")
+    for kind, count in Counter(defect.kind for defect in defects).items():
+        names = ", ".join(defect.name for defect in defects if defect.kind == kind)
+        logging.warning("%s: %d skipped: %s (%.200s)", name, count, kind, names)

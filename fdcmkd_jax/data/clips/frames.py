@@ -91,10 +91,16 @@ def decode(
     resized = []
     for encoded in pictures:
         with Image.open(io.BytesIO(encoded)) as image:
-            rgb = image.convert("RGB") if crop is None else image.convert("RGB").crop(crop)
+            rgb = to_rgb(image) if crop is None else to_rgb(image).crop(crop)
             resized.append(np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR)))
     stacked = np.stack(resized)
     return np.ascontiguousarray(stacked[:, :, ::-1]) if flip else stacked
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Converts a picture of any kind; where it is transparent, its color under it shows."""
+    # Straight to RGB, Pillow warns of a palette with transparent colors.
+    return (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
 
 
 def size_of(picture: bytes) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from fdcmkd_jax.data.clips.clip_set import Clip, ClipSet, Defect, Listing
 from fdcmkd_jax.registry import ConfigError
@@ -37,15 +38,23 @@ def names_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
-def rows(path: Path, *, delimiter: str = ",") -> Iterator[tuple[str, list[str]]]:
+def rows(
+    path: Path, *, delimiter: str = ",", quotes: bool = True
+) -> Iterator[tuple[str, list[str]]]:
     """Yields each row with its place, ``train.csv:12``; empty lines are left out.
+
+    Args:
+        path: The list.
+        delimiter: Character between two fields.
+        quotes: Fields may be quoted; otherwise a quote is a character like any other.
 
     Raises:
         ConfigError: If the file is not text.
     """
+    options: Any = {} if quotes else {"quoting": csv.QUOTE_NONE}
     with path.open(encoding="utf-8-sig", newline="") as file:
         try:
-            for row in (reader := csv.reader(file, delimiter=delimiter)):
+            for row in (reader := csv.reader(file, delimiter=delimiter, **options)):
                 if row:
                     yield f"{path.name}:{reader.line_num}", row
         except (UnicodeDecodeError, csv.Error) as error:
@@ -59,7 +68,26 @@ def malformed(place: str, row: list[str], expected: str) -> Defect:
 
 def without_repetition(items: Iterable[Clip | Defect]) -> Listing:
     """Parts clips from defects, and from clips whose name an earlier row has."""
-    first: dict[str, Clip] = {}
+    return Listing(*part_repeated(items))
+
+
+@runtime_checkable
+class _Named(Protocol):
+    """One row of a set's lists, with its key and its split."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def split(self) -> str: ...
+
+
+Named = TypeVar("Named", bound=_Named)
+
+
+def part_repeated(items: Iterable[Named | Defect]) -> tuple[list[Named], list[Defect]]:
+    """Parts rows from defects, and from rows whose name an earlier row has."""
+    first: dict[str, Named] = {}
     defects = []
     for item in items:
         if isinstance(item, Defect):
@@ -73,4 +101,4 @@ def without_repetition(items: Iterable[Clip | Defect]) -> Listing:
         else:
             detail = f"in the {earlier.split} and the {item.split} list"
             defects.append(Defect("id in two splits", item.name, detail))
-    return Listing(list(first.values()), defects)
+    return list(first.values()), defects

@@ -1,0 +1,1 @@
+"""Pairs of a picture and a text: their records, transform and preprocessing."""
