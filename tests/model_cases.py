@@ -10,11 +10,17 @@ from fdcmkd_jax import models
 
 N, K = 4, 5
 
-OPTIONS = {"bert": {"width": 16, "depth": 2, "heads": 2, "vocab_size": 40, "max_length": 16}}
+OPTIONS = {
+    "bert": {"width": 16, "depth": 2, "heads": 2, "vocab_size": 40, "max_length": 16},
+    "deeplab_v3_plus": {"backbone": "mobilenet_v2", "backbone_width": 0.35, "width": 8},
+}
 """Options that make a model small enough for a test."""
 
 TEXT = ("bert",)
 """Models that read token ids."""
+
+DENSE = ("deeplab_v3_plus",)
+"""Models that predict a class for every pixel."""
 
 WITHOUT_MAPS = ("bert", "mlp")
 

@@ -25,6 +25,7 @@ class Family(NamedTuple):
         name: For messages.
         stem: Key of the first layer's weight.
         classifier: Start of the classifier's keys.
+        last: Key of the weight of the layer that ends in the classes.
         heads: Starts of further keys that a backbone can do without.
         known: The config sections of its members.
     """
@@ -32,23 +33,41 @@ class Family(NamedTuple):
     name: str
     stem: str
     classifier: str
+    last: str
     heads: tuple[str, ...] = ()
     known: Sequence[Mapping[str, Any]] = ()
 
 
 _RESNETS: tuple[Mapping[str, Any], ...] = (
     {"name": "resnet_tiny"},
-    *({"name": "resnet", "depth": depth} for depth in (18, 34, 50)),
+    *({"name": "resnet", "depth": depth} for depth in (18, 34, 50, 101)),
 )
 _MOBILENETS: tuple[Mapping[str, Any], ...] = (
     {"name": "mobilenet_v2"},
     *({"name": "mobilenet_v2", "width": width} for width in (1.4, 0.75, 0.5, 0.35)),
 )
 _BERT_HEADS = ("cls.", "qa_outputs.", "pooler.")
-RESNET = Family("ResNet", "conv1.weight", "fc.", known=_RESNETS)
-RESNET_REPRODUCTION = Family("ResNet", "net.conv1.weight", "classifier.", known=_RESNETS)
-MOBILENET = Family("MobileNetV2", "features.0.0.weight", "classifier.", known=_MOBILENETS)
-BERT = Family("BERT", "embeddings.word_embeddings.weight", "classifier.", _BERT_HEADS)
+_DEEPLABS: tuple[Mapping[str, Any], ...] = tuple(
+    {"name": "deeplab_v3_plus", "backbone": backbone}
+    for backbone in ("resnet18", "resnet50", "resnet101", "mobilenet_v2")
+)
+_DEEPLAB_HEADS = ("backbone.fc.", "backbone.high_level_features.18.", "backbone.classifier.")
+RESNET = Family("ResNet", "conv1.weight", "fc.", "fc.weight", known=_RESNETS)
+RESNET_REPRODUCTION = Family(
+    "ResNet", "net.conv1.weight", "classifier.", "classifier.weight", known=_RESNETS
+)
+MOBILENET = Family(
+    *("MobileNetV2", "features.0.0.weight", "classifier.", "classifier.1.weight"),
+    known=_MOBILENETS,
+)
+BERT = Family(
+    *("BERT", "embeddings.word_embeddings.weight", "classifier.", "classifier.weight"), _BERT_HEADS
+)
+DEEPLAB = Family(
+    *("DeepLabV3+", "backbone.conv1.weight", "classifier.", "classifier.classifier.3.weight"),
+    *(_DEEPLAB_HEADS, _DEEPLABS),
+)
+DEEPLAB_MOBILENET = DEEPLAB._replace(stem="backbone.low_level_features.0.0.weight")
 
 
 def family_of(state: Mapping[str, np.ndarray], *, naming: Naming) -> Family:
@@ -57,6 +76,8 @@ def family_of(state: Mapping[str, np.ndarray], *, naming: Naming) -> Family:
         return BERT
     if naming == "reproduction":
         return RESNET_REPRODUCTION
+    if any(key.startswith("backbone.") for key in state):
+        return DEEPLAB_MOBILENET if DEEPLAB_MOBILENET.stem in state else DEEPLAB
     return MOBILENET if any(key.startswith("features.") for key in state) else RESNET
 
 
@@ -75,8 +96,7 @@ def sizes(state: Mapping[str, np.ndarray], *, naming: Naming) -> tuple[int, int]
         raise ConfigError(
             f"{family.stem} is missing or misshapen; a {family.name} named by {naming} has it."
         )
-    last = [key for key in state if key.startswith(family.classifier) and state[key].ndim == 2]
-    num_classes = state[last[0]].shape[0] if last else 0
+    num_classes = state[family.last].shape[0] if family.last in state else 0
     return 0 if family is BERT else state[family.stem].shape[1], num_classes
 
 

@@ -110,6 +110,9 @@ def convert(weights: Weights, request: Request) -> Imported:
             shapes differ in more than was allowed; every difference is listed then.
     """
     state = dict(weights.state)
+    name = {**(weights.options or {}), **request.options}.get("name")
+    if name == "deeplab_v3_plus" and not any(key.startswith("backbone.") for key in state):
+        state = {layouts.backbone_key(key): value for key, value in state.items()}
     naming: Any = request.naming or layouts.guess_naming(state)
     family = catalog.family_of(state, naming=naming)
     channels, num_classes = catalog.sizes(state, naming=naming)

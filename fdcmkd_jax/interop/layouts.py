@@ -56,7 +56,7 @@ def modern_names(keys: Iterable[str]) -> dict[str, str]:
         dict_values(['embeddings.LayerNorm.weight'])
     """
     known = list(keys)
-    is_flat = any(re.fullmatch(r"features\.\d+\.conv\.0\.weight", key) for key in known)
+    is_flat = any(re.search(r"features\.\d+\.conv\.0\.weight$", key) for key in known)
     names = {}
     for key in known:
         name = key.removeprefix("bert.")
@@ -64,7 +64,7 @@ def modern_names(keys: Iterable[str]) -> dict[str, str]:
         name = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
         if is_flat:
             name = re.sub(r"features\.(\d+)\.conv\.(\d)\.", _nested_place, name)
-            name = re.sub(r"^classifier\.(?=[a-z])", "classifier.1.", name)
+            name = re.sub(r"^classifier\.(?=weight|bias)", "classifier.1.", name)
         names[key] = name
     return names
 
@@ -135,8 +135,47 @@ def _bert(module: str) -> str | None:
     return (f"encoder.layer.{layer[5:]}." if layer else "") + _BERT[part]
 
 
+_DEEPLAB = {
+    "project": "project",
+    "aspp0": "aspp.convs.0",
+    "aspp1": "aspp.convs.1",
+    "aspp2": "aspp.convs.2",
+    "aspp3": "aspp.convs.3",
+    "pool": "aspp.convs.4",
+    "aspp_project": "aspp.project",
+    "decoder": "classifier",
+}
+
+
+def _deeplab(module: str) -> str | None:
+    """Names a layer of a DeepLabV3+ as in VainF/DeepLabV3Plus-Pytorch."""
+    part, _, inside = module.partition("/")
+    if part == "backbone":
+        name = _resnet(inside) or _mobilenet(inside)
+        return name and backbone_key(name)
+    if module == "classifier/last":
+        return "classifier.classifier.3"
+    layer, _, kind = inside.rpartition("_")
+    if part != "classifier" or layer not in _DEEPLAB or kind not in ("conv", "bn"):
+        return None
+    # The pooled branch begins with the pooling.
+    return f"classifier.{_DEEPLAB[layer]}.{(kind == 'bn') + (layer == 'pool')}"
+
+
+def backbone_key(key: str) -> str:
+    """Returns the name in a DeepLabV3+ of a key of a torchvision network.
+
+    Examples:
+        >>> backbone_key("layer1.0.conv1.weight"), backbone_key("features.4.conv.2.weight")
+        ('backbone.layer1.0.conv1.weight', 'backbone.high_level_features.4.conv.2.weight')
+    """
+    match = re.match(r"features\.(\d+)\.", key)
+    level = "" if match is None else "low_level_" if int(match[1]) < 4 else "high_level_"
+    return f"backbone.{level}{key}"
+
+
 def _torchvision(module: str) -> str | None:
-    return _resnet(module) or _mobilenet(module)
+    return _resnet(module) or _mobilenet(module) or _deeplab(module)
 
 
 def _reproduction(module: str) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any
 from flax import linen as nn
 
 from fdcmkd_jax.models.bert import bert
+from fdcmkd_jax.models.deeplab_v3_plus import deeplab_v3_plus
 from fdcmkd_jax.models.mlp import mlp
 from fdcmkd_jax.models.mobilenet_v2 import mobilenet_v2
 from fdcmkd_jax.models.preprocessed import Preprocessed
@@ -23,6 +24,7 @@ from fdcmkd_jax.registry import build_once
 
 TABLE: Mapping[str, Callable[..., nn.Module]] = {
     "bert": bert,
+    "deeplab_v3_plus": deeplab_v3_plus,
     "mlp": mlp,
     "mobilenet_v2": mobilenet_v2,
     "resnet": resnet,
@@ -57,6 +59,7 @@ __all__ = [
     "TABLE",
     "Preprocessed",
     "bert",
+    "deeplab_v3_plus",
     "make",
     "mlp",
     "mobilenet_v2",

@@ -27,6 +27,7 @@ def conv(
     size: int,
     strides: int = 1,
     *,
+    dilation: int = 1,
     name: str,
     dtype: DTypeLike,
     patches: bool = False,
@@ -37,16 +38,18 @@ def conv(
         features: Channels out.
         size: Height and width of the kernel, odd.
         strides: Strides along H and W.
+        dilation: Distance of the kernel's entries in the input.
         name: Name of the layer in the parameter tree.
         dtype: Dtype of the result.
-        patches: Run as one matrix product over patches; see `patch_convolution`.
+        patches: Run as one matrix product over patches, without dilation; see `patch_convolution`.
     """
-    pad = size // 2
+    pad = size // 2 * dilation
     return Conv(
         features,
         (size, size),
         strides=(strides, strides),
         padding=((pad, pad), (pad, pad)),
+        kernel_dilation=(dilation, dilation),
         name=name,
         dtype=dtype,
         conv_general_dilated=patch_convolution if patches else None,

@@ -1,5 +1,6 @@
 """MobileNetV2 in torchvision's layout."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -41,24 +42,117 @@ STAGES = (
 """Table 2 of arXiv 1801.04381."""
 
 
-class MobileNetV2(nn.Module):
-    """MobileNetV2 that also returns its features and maps.
+class Blocks(nn.Module, kw_only=True):
+    """The stem and the blocks of a MobileNetV2.
 
     Attributes:
-        num_classes: K.
         width: Multiplier of every number of channels; the last convolution keeps 1280 below 1.
-        dropout: Share of the pooled features dropped before the classifier, in training.
+        output_stride: The largest stride of a map; where a stage would exceed it, its depthwise
+            convolutions are dilated instead, so that weights trained with strides fit.
+        momentum: Of BatchNorm; see `BatchNorm`.
         axis_name: The mapped axis BatchNorm synchronizes over; None for none.
         dtype: Dtype of the activations; parameters, statistics, features and logits stay float32.
 
     Source: arXiv 1801.04381; rounding of channels, padding and names as in pytorch/vision.
     """
 
-    num_classes: int
     width: float = 1.0
-    dropout: float = 0.2
+    output_stride: int = 32
+    momentum: float = 0.9
     axis_name: str | None = None
     dtype: DTypeLike = jnp.float32
+
+    @nn.nowrap
+    def run(
+        self, x: Float[Array, "N H W C"], *, train: bool, mask: Bool[Array, " N"] | None
+    ) -> dict[str, Array]:
+        """Runs the stem and the blocks, whose layers become the caller's.
+
+        Returns:
+            The result at each stride, ``stage1`` (stride 2) to ``stage5`` (32), before dilation
+            takes the place of strides; they end without an activation.
+        """
+        normed = functools.partial(self.conv_norm, train=train, mask=mask)
+
+        def block(y: Array, stage: Stage, strides: int, dilation: int, name: str) -> Array:
+            inside, width = y.shape[-1] * stage.expansion, channels(stage.width * self.width)
+            z = y
+            if stage.expansion > 1:
+                z = jax.nn.relu6(normed(z, inside, f"{name}_expand"))
+            depthwise = functools.partial(normed, size=3, dilation=dilation, groups=inside)
+            z = depthwise(z, inside, f"{name}_depthwise", strides=strides)
+            z = normed(jax.nn.relu6(z), width, f"{name}_project")
+            return y + z if z.shape == y.shape else z
+
+        x = jax.nn.relu6(normed(x, channels(32 * self.width), "stem", size=3, strides=2))
+        results: list[Array] = []
+        number, reached, dilation = 0, 2, 1
+        for stage in STAGES:
+            before, strides = dilation, stage.strides
+            if strides > 1:
+                results.append(x)
+            if reached * strides > self.output_stride:
+                strides, dilation = 1, dilation * strides
+            reached *= strides
+            for index in range(stage.depth):
+                number += 1
+                moved = (strides, before) if index == 0 else (1, dilation)
+                x = block(x, stage, *moved, f"block{number}")
+        return {f"stage{level}": each for level, each in enumerate([*results, x], 1)}
+
+    @nn.nowrap
+    def conv_norm(
+        self,
+        x: Array,
+        features: int,
+        name: str,
+        *,
+        size: int = 1,
+        strides: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        train: bool,
+        mask: Array | None,
+    ) -> Array:
+        """Applies a convolution, padded as in PyTorch, and a BatchNorm."""
+        pad = size // 2 * dilation
+        convolution = Conv(
+            features,
+            (size, size),
+            strides=(strides, strides),
+            padding=((pad, pad), (pad, pad)),
+            kernel_dilation=(dilation, dilation),
+            feature_group_count=groups,
+            name=f"{name}_conv",
+            dtype=self.dtype,
+        )
+        norm = BatchNorm(
+            axis_name=self.axis_name, momentum=self.momentum, dtype=self.dtype, name=f"{name}_bn"
+        )
+        return norm(convolution(x), train=train, mask=mask)
+
+
+class MobileNetV2Maps(Blocks):
+    """MobileNetV2 without its last convolution and classifier, the backbone of another model."""
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "N H W C"], *, train: bool, mask: Bool[Array, " N"] | None = None
+    ) -> dict[str, Array]:
+        """Returns the result at each stride by name, ``stage1`` (stride 2) to ``stage5``."""
+        return self.run(x, train=train, mask=mask)
+
+
+class MobileNetV2(Blocks):
+    """MobileNetV2 that also returns its features and maps.
+
+    Attributes:
+        num_classes: K.
+        dropout: Share of the pooled features dropped before the classifier, in training.
+    """
+
+    num_classes: int
+    dropout: float = 0.2
 
     @nn.compact
     def __call__(
@@ -78,45 +172,9 @@ class MobileNetV2(nn.Module):
             ``maps`` holds the last block's result at each resolution, ``stage1`` (a half) to
             ``stage5`` (a thirty-second), which end without an activation.
         """
-
-        def conv_norm(
-            y: Array, features: int, name: str, *, size: int = 1, strides: int = 1, groups: int = 1
-        ) -> Array:
-            pad = size // 2
-            convolution = Conv(
-                features,
-                (size, size),
-                strides=(strides, strides),
-                padding=((pad, pad), (pad, pad)),
-                feature_group_count=groups,
-                name=f"{name}_conv",
-                dtype=self.dtype,
-            )
-            norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=f"{name}_bn")
-            return norm(convolution(y), train=train, mask=mask)
-
-        def block(y: Array, stage: Stage, strides: int, name: str) -> Array:
-            inside, width = y.shape[-1] * stage.expansion, channels(stage.width * self.width)
-            z = y
-            if stage.expansion > 1:
-                z = jax.nn.relu6(conv_norm(z, inside, f"{name}_expand"))
-            z = conv_norm(z, inside, f"{name}_depthwise", size=3, strides=strides, groups=inside)
-            z = conv_norm(jax.nn.relu6(z), width, f"{name}_project")
-            return y + z if z.shape == y.shape else z
-
-        stem = channels(32 * self.width)
-        x = jax.nn.relu6(conv_norm(x, stem, "stem", size=3, strides=2))
-        results: list[Array] = []
-        number = 0
-        for stage in STAGES:
-            for index in range(stage.depth):
-                number += 1
-                strides = stage.strides if index == 0 else 1
-                if strides > 1:
-                    results.append(x)
-                x = block(x, stage, strides, f"block{number}")
-        maps = {f"stage{level}": each for level, each in enumerate([*results, x], 1)}
-        last = conv_norm(x, channels(1280 * max(1.0, self.width)), "last")
+        maps = self.run(x, train=train, mask=mask)
+        size = channels(1280 * max(1.0, self.width))
+        last = self.conv_norm(maps["stage5"], size, "last", train=train, mask=mask)
         last = at_least_float32(last)
         # As in the ResNets: a shift by channel moves `features` and the classifier's input.
         last = last + self.perturb("features", jnp.zeros((last.shape[0], 1, 1, last.shape[-1])))

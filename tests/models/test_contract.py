@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from model_cases import (
+    DENSE,
     TEXT,
     WITHOUT_MAPS,
     K,
@@ -39,9 +40,10 @@ def test_outputs_have_the_contracts_shapes_for_any_number_of_channels(name, chan
 
     for training in (False, True):
         outputs = jax.eval_shape(functools.partial(run, train=training), x)
-        assert (outputs.logits.shape, outputs.logits.dtype) == ((N, K), jnp.float32)
+        positions = x.shape[1:3] if name in DENSE else ()
+        assert (outputs.logits.shape, outputs.logits.dtype) == ((N, *positions, K), jnp.float32)
         assert outputs.features.dtype == jnp.float32
-        assert outputs.features.ndim == 2
+        assert outputs.features.ndim == (4 if name in DENSE else 2)
         assert outputs.features.shape[0] == N
         assert bool(outputs.maps) == (name not in WITHOUT_MAPS)
         for feature_map in outputs.maps.values():
@@ -147,7 +149,7 @@ def test_an_unknown_option_is_refused():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnet", {"depth": 20}, r"depth must be one of \[18, 34, 50\], got 20"),
+        ("resnet", {"depth": 20}, r"depth must be one of \[18, 34, 50, 101\], got 20"),
         (
             *("resnet", {"dtype": "float16"}),
             r"dtype must be one of \['bfloat16', 'float32', 'float64'\], got",
