@@ -35,6 +35,7 @@ CASES = [(name, {}) for name in methods.names() if name not in MADE_OF_OTHERS] +
     ),
     ("multi_teacher", {"method": {"name": "crd", "negatives": 5}}),
     ("crd", {"negatives": 5, "size": 6}),
+    ("cirkd", {"pixel_memory": 5, "region_memory": 3, "pixel_contrast": 9, "region_contrast": 3}),
     ("c2kd", {"threshold": -1.0}),
     ("mgdfr", {"align_steps": 3}),
     ("mst", {"start_steps": 3, "mask_steps": 20, "size": 3}),
@@ -79,9 +80,8 @@ def build(name, options, axis_name=None):
 
 
 def has_memory(name, options):
-    return "crd" in (name, *options.get("methods", ()), options.get("method", {}).get("name")) or (
-        name in ("mgdfr", "mst")
-    )
+    parts = (name, *options.get("methods", ()), options.get("method", {}).get("name"))
+    return bool({"cirkd", "crd", "mgdfr", "mst"} & {*parts})
 
 
 each_memory = pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from fdcmkd_jax import methods
 from fdcmkd_jax.config.directions import Direction
 from fdcmkd_jax.config.plan import Plan
 from fdcmkd_jax.data.index import Indexed, read_index, train_targets
@@ -23,6 +24,7 @@ def check_method(plan: Plan) -> None:
         ConfigError: If it needs something that a model does not return or a file does not hold.
     """
     outputs = _abstract_outputs(plan)
+    _check_dense(plan, outputs)
     targets: Targets | None = None
     if plan.method.needs.train_targets:
         targets = train_targets(plan.student_view, plan.context.task)
@@ -46,6 +48,22 @@ def check_method(plan: Plan) -> None:
             raise ConfigError(f"section 'method': {error}") from error
         if stored:
             _check_terms(plan, direction, params, memory, outputs)
+
+
+def _check_dense(plan: Plan, outputs: Mapping[str, Outputs]) -> None:
+    """Raises ConfigError if models predict every pixel and the method cannot read that."""
+    students = {direction.student for direction in plan.directions}
+    if not plan.method.dense and any(outputs[name].logits.ndim == 4 for name in students):
+        accepting = [name for name in methods.names() if _is_dense(name)]
+        raise ConfigError(
+            "section 'method': it needs one prediction per example, but the models predict every "
+            f"pixel; methods that accept this: {', '.join(accepting)}, and their joins."
+        )
+
+
+def _is_dense(name: str) -> bool:
+    """Tells whether a method of the table accepts predictions of pixels at its defaults."""
+    return name not in ("join", "multi_teacher") and methods.make(name).dense
 
 
 def _abstract_outputs(plan: Plan) -> dict[str, Outputs]:

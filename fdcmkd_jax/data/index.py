@@ -15,7 +15,8 @@ class Index(NamedTuple):
     """Labels and ids of a split, in its order.
 
     Attributes:
-        labels: Shape ``[N, ...]``, int32; hidden ones included.
+        labels: Shape ``[N, ...]``, int32; hidden ones included. ``[N, 0, 0]`` where pixels are
+            labelled, whose labels are not kept in memory.
         ids: Shape ``[N]``, int32.
         labelled: Shape ``[N]``; False where the label is hidden from the student.
         teacher_ids: Shape ``[N]``, int32; the ids of the examples that the teacher reads.
@@ -30,6 +31,11 @@ class Index(NamedTuple):
     def of(cls, labels: Int[np.ndarray, "N *positions"], ids: Int[np.ndarray, " N"]) -> "Index":
         """Makes the index of a split as it is: every label shown, every pair true."""
         return cls(labels, ids, np.ones(len(ids), bool), ids)
+
+    @classmethod
+    def of_pixels(cls, ids: Int[np.ndarray, " N"]) -> "Index":
+        """Makes the index of a split whose pixels are labelled, without their labels."""
+        return cls.of(np.empty((len(ids), 0, 0), np.int32), ids)
 
     def take(self, rows: Int[np.ndarray, " M"]) -> "Index":
         """Returns the index of some rows."""

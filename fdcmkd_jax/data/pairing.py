@@ -34,7 +34,8 @@ class View:
         seed: Seed of the partners' draw.
 
     Raises:
-        ValueError: If the kind is unknown or a class is too small.
+        ValueError: If the kind is unknown, a class is too small, or one label per example is needed
+            where every pixel has one.
     """
 
     def __init__(
@@ -58,6 +59,12 @@ class View:
         self._partners: np.ndarray | None = None
         if labelled_per_class or kind != "true":
             index = self._source_index
+            if index.labels.ndim > 1 and (labelled_per_class or kind != "mismatched"):
+                option = "labelled_per_class" if labelled_per_class else f"kind {kind!r}"
+                raise ValueError(
+                    f"{option} needs one label per example, but this data set labels every pixel; "
+                    "there, kind may be 'true' or 'mismatched'."
+                )
             if labelled_per_class:
                 self._labelled = first_of_class(index.labels, index.ids, labelled_per_class)
             if kind != "true":
@@ -107,11 +114,13 @@ def first_of_class(
     return chosen
 
 
-def partners(labels: Int[np.ndarray, " N"], kind: Pairing, seed: int) -> Int[np.ndarray, " N"]:
+def partners(
+    labels: Int[np.ndarray, "N *positions"], kind: Pairing, seed: int
+) -> Int[np.ndarray, " N"]:
     """Draws the partner whose inputs the teacher reads, fixed for the whole training.
 
     Args:
-        labels: Shape ``[N]``.
+        labels: Shape ``[N]``; of ``"mismatched"`` pairs only their number matters.
         kind: ``"shuffled"``: a permutation within each class. ``"mismatched"``: a permutation of
             all examples, so labels agree at chance. ``"relabelled"``: an example of class
             ``perm(c)``, where perm moves every class.

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from fdcmkd_jax.frequency import normalize_axes
 from fdcmkd_jax.types import at_least_float32
@@ -143,6 +143,7 @@ def cross_entropy(
     labels: Int[Array, "N *positions"],
     *,
     label_smoothing: float = 0.0,
+    where: Bool[Array, "N *positions"] | None = None,
 ) -> Float[Array, " N"]:
     """Computes the softmax cross-entropy with class indices, averaged over an example's positions.
 
@@ -151,9 +152,10 @@ def cross_entropy(
         labels: Shape ``[N, ...]``, integer, in ``[0, K)``.
         label_smoothing: The share of the target that is spread evenly over all K classes, the
             label's included; in [0, 1).
+        where: Shape ``[N, ...]``; other positions are left out, whatever their label. None for all.
 
     Returns:
-        Shape ``[N]``, in nats.
+        Shape ``[N]``, in nats; 0 for an example without any position.
 
     Raises:
         ValueError: If the labels' shape is not that of the logits without K, or the share is not
@@ -173,11 +175,12 @@ def cross_entropy(
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing must lie in [0, 1), got {label_smoothing}.")
     wide = at_least_float32(logits)
+    labels = labels if where is None else jnp.where(where, labels, 0)
     hard = optax.softmax_cross_entropy_with_integer_labels(wide, labels)
     if not label_smoothing:
-        return _example_mean(hard)
+        return _example_mean(hard, where)
     even = -jnp.mean(jax.nn.log_softmax(wide), axis=-1)
-    return _example_mean((1 - label_smoothing) * hard + label_smoothing * even)
+    return _example_mean((1 - label_smoothing) * hard + label_smoothing * even, where)
 
 
 def soft_divergence(
@@ -185,6 +188,7 @@ def soft_divergence(
     teacher_logits: Float[Array, "N *positions K"],
     *,
     temperature: float,
+    where: Bool[Array, "N *positions"] | None = None,
 ) -> Float[Array, " N"]:
     r"""Computes the divergence of the student's softened prediction from the teacher's.
 
@@ -194,9 +198,10 @@ def soft_divergence(
         student_logits: Shape ``[N, ..., K]``, floating.
         teacher_logits: The same shape.
         temperature: T, positive. The factor T^2 keeps gradients comparable across temperatures.
+        where: Shape ``[N, ...]``; other positions are left out. None for all.
 
     Returns:
-        Shape ``[N]``, in nats times T^2, averaged over an example's positions.
+        Shape ``[N]``, in nats times T^2, averaged over an example's positions; 0 without any.
 
     Raises:
         ValueError: If the shapes differ or the temperature is not positive.
@@ -212,7 +217,7 @@ def soft_divergence(
     student = jax.nn.log_softmax(at_least_float32(student_logits) / temperature)
     teacher = jax.nn.log_softmax(at_least_float32(teacher_logits) / temperature)
     divergence = jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)
-    return temperature**2 * _example_mean(divergence)
+    return temperature**2 * _example_mean(divergence, where)
 
 
 def combine(
@@ -268,8 +273,11 @@ def check_same_shape(student: Array, teacher: Array) -> None:
         )
 
 
-def _example_mean(x: Float[Array, "N *rest"]) -> Float[Array, " N"]:
-    return jnp.mean(x, axis=tuple(range(1, x.ndim)))
+def _example_mean(x: Float[Array, "N *rest"], where: Array | None = None) -> Float[Array, " N"]:
+    axes = tuple(range(1, x.ndim))
+    if where is None:
+        return jnp.mean(x, axis=axes)
+    return jnp.sum(jnp.where(where, x, 0), axes) / jnp.maximum(jnp.sum(where, axes), 1)
 
 
 def remove_mean(x: Float[Array, "*shape"], axes: tuple[int, ...]) -> Float[Array, "*shape"]:

@@ -6,6 +6,7 @@ from typing import Any
 from fdcmkd_jax.methods.afd import afd
 from fdcmkd_jax.methods.base import Method, Needs, stateless
 from fdcmkd_jax.methods.c2kd import c2kd
+from fdcmkd_jax.methods.cirkd import cirkd
 from fdcmkd_jax.methods.contrastive import contrastive
 from fdcmkd_jax.methods.crd import crd
 from fdcmkd_jax.methods.decouple import decouple
@@ -32,6 +33,7 @@ from fdcmkd_jax.registry import build_once
 TABLE: Mapping[str, Callable[..., Method]] = {
     "afd": afd,
     "c2kd": c2kd,
+    "cirkd": cirkd,
     "contrastive": contrastive,
     "crd": crd,
     "decouple": decouple,
@@ -86,6 +88,7 @@ __all__ = [
     "Needs",
     "afd",
     "c2kd",
+    "cirkd",
     "contrastive",
     "crd",
     "decouple",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from fdcmkd_jax.adapters import adapt, dense, init_dense, linear, resize_maps
 from fdcmkd_jax.initializers import named_key
@@ -80,6 +80,8 @@ class Method(NamedTuple):
             features alone, so its norm on the features is not measured.
         heads: ``(params, student) -> {name: logits}``, classifiers reported beside the main one.
         needs: Requirements beyond one frozen teacher.
+        dense: Whether the terms accept a prediction and a label for every position, as of a task
+            that labels pixels. Others are refused there before anything is trained.
     """
 
     init: Init
@@ -89,6 +91,7 @@ class Method(NamedTuple):
     map_terms: frozenset[str] = frozenset()
     heads: Callable[[Params, Outputs], dict[str, Array]] = no_heads
     needs: Needs = NO_NEEDS
+    dense: bool = False
 
 
 def no_params(key: Array, student: Outputs, teacher: Outputs | None, num_classes: int) -> Params:
@@ -106,6 +109,7 @@ def stateless(
     map_terms: frozenset[str] = frozenset(),
     heads: Callable[[Params, Outputs], dict[str, Array]] = no_heads,
     needs: Needs = NO_NEEDS,
+    dense: bool = False,
 ) -> Method:
     """Makes a method that remembers nothing between steps.
 
@@ -117,6 +121,7 @@ def stateless(
         map_terms: See `Method`.
         heads: See `Method`.
         needs: See `Method`.
+        dense: See `Method`.
 
     Returns:
         A `Method` whose memory is empty.
@@ -135,6 +140,7 @@ def stateless(
         map_terms=map_terms,
         heads=heads,
         needs=needs,
+        dense=dense,
     )
 
 
@@ -236,6 +242,11 @@ def resize(
     return resize_maps(x, like) if x.ndim == 4 else at_least_float32(x)
 
 
+def known_positions(targets: Targets) -> Bool[Array, "N *positions"]:
+    """Marks the positions whose label is a class; a task may leave pixels unlabelled."""
+    return (targets.labels >= 0) & (targets.labels < targets.num_classes)
+
+
 def check_one_prediction(method: str, student: Outputs) -> None:
     """Raises ValueError unless the logits have shape ``[N, K]``."""
     if student.logits.ndim != 2:
@@ -268,6 +279,7 @@ __all__ = [
     "dense",
     "init_adapter",
     "init_dense",
+    "known_positions",
     "named_key",
     "needs_one_prediction",
     "no_heads",

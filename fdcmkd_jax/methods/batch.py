@@ -10,7 +10,7 @@ import math
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from fdcmkd_jax.types import Params
 
@@ -90,12 +90,16 @@ def normalize(
     return (x - mean) * lax.rsqrt(variance + EPSILON) * scale + bias
 
 
+def first_row(size: int, axis_name: str | None) -> Int[Array, ""]:
+    """Returns the number of this device's first row among the gathered ones, of ``size`` each."""
+    return jnp.int32(0) if axis_name is None else lax.axis_index(axis_name) * size
+
+
 def is_same_row(mask: Bool[Array, " N"], axis_name: str | None) -> Bool[Array, "N G"]:
     """Marks, for each row of this device, the gathered row that is the same example."""
     size = len(mask)
-    start = 0 if axis_name is None else lax.axis_index(axis_name) * size
     columns = jnp.arange(len(gather(mask, axis_name)))
-    return start + jnp.arange(size)[:, None] == columns[None, :]
+    return first_row(size, axis_name) + jnp.arange(size)[:, None] == columns[None, :]
 
 
 def partners(mask: Bool[Array, " N"], axis_name: str | None) -> Bool[Array, "N G"]:

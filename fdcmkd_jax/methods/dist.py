@@ -51,7 +51,7 @@ def dist(temperature: float = 1.0, axis_name: str | None = None) -> Method:
             "intra": scale * _intra(p, q, targets.mask, axis_name),
         }
 
-    return stateless(terms, names=("inter", "intra"))
+    return stateless(terms, names=("inter", "intra"), dense=True)
 
 
 def _inter(p: Array, q: Array) -> Array:

@@ -17,12 +17,14 @@ from fdcmkd_jax.methods.base import (
     dense,
     init_dense,
     pool,
+    resize,
     stateless,
 )
 from fdcmkd_jax.registry import check_choice
 from fdcmkd_jax.types import Outputs, Params, Targets
 
 Basis = Literal["dft", "dct", "haar", "random", "learned", "none"]
+Over = Literal["channels", "space"]
 
 SLOPE = 20.0
 """Initial slope of a soft cutoff: from nine tenths to one tenth within 0.22 of the frequencies."""
@@ -37,6 +39,7 @@ def fd_cmkd(
     basis: Basis = "dft",
     basis_seed: int = 0,
     keep_dc: bool = False,
+    over: Over = "channels",
     normalize: losses.Normalize = "band",
     low_loss: losses.BandLoss = "mse",
     high_loss: losses.BandLoss = "log_mse",
@@ -52,7 +55,9 @@ def fd_cmkd(
     .. math:: L = L_{task} + L_{align} + \lambda_1 L_{low} + \lambda_2 L_{high}
 
     A head is ReLU, then a dense layer to K classes, on a band that is not standardized. An adapter
-    brings the student's features to the teacher's width first.
+    brings the student's features to the teacher's width first. Where features are maps, the
+    student's are resized to the teacher's grid, and if every pixel is predicted, so do the heads,
+    whose logits are resized to the student's.
 
     Args:
         cutoff: Share of the DFT bins that is low, in (0, 1).
@@ -64,6 +69,8 @@ def fd_cmkd(
         keep_dc: Put the mean (bin 0) into the low band, as the paper's mask does; the public code
             drops it. Every scale but ``normalize="none"`` removes the mean again, so only the low
             heads read it. The basis ``"none"`` always keeps it.
+        over: Where features are maps, the split is over the ``"channels"`` of each position, or
+            over ``"space"`` in each channel, which takes the DFT; losses then average over both.
         normalize: The common scale: ``"band"``, ``"before"``, ``"rms"`` or ``"none"``; see
             `frequency_distances`.
         low_loss: ``"mse"``, ``"log_mse"`` or ``"none"``, which leaves the term out.
@@ -101,6 +108,7 @@ def fd_cmkd(
     check_cutoff(cutoff)
     for option, value, choices in (
         ("basis", basis, Basis),
+        ("over", over, Over),
         ("normalize", normalize, losses.Normalize),
         ("low_loss", low_loss, losses.BandLoss),
         ("high_loss", high_loss, losses.BandLoss),
@@ -109,15 +117,19 @@ def fd_cmkd(
         check_choice(option, value, choices)
     if soft_cutoff and basis not in ("dft", "dct"):
         raise ValueError(f"a soft cutoff needs the basis 'dft' or 'dct', got {basis!r}.")
+    if over == "space" and basis not in ("dft", "none"):
+        raise ValueError(f"a split over space needs the basis 'dft' or 'none', got {basis!r}.")
     whole = basis == "none"
     band_losses = {"feature": low_loss} if whole else {"low": low_loss, "high": high_loss}
     groups = tuple(
         name for name, used in (("align", shared_heads), ("auxiliary", auxiliary_heads)) if used
     )
-    split = _Split(cutoff, soft_cutoff, basis, basis_seed, keep_dc)
+    axes = (1, 2) if over == "space" else (-1,)
+    split = _Split(cutoff, soft_cutoff, basis, basis_seed, keep_dc, axes)
     distances = functools.partial(
         losses.band_distances,
         band_losses=band_losses,
+        axes=axes,
         normalize=normalize,
         reduction=reduction,
         epsilon=epsilon,
@@ -129,6 +141,7 @@ def fd_cmkd(
         init=functools.partial(_init, split, student_adapter, tuple(band_losses), groups),
         label_terms=frozenset(groups) - ({"align"} if pseudo_labels else set()),
         heads=functools.partial(_heads, split, student_adapter, groups),
+        dense=True,
     )
 
 
@@ -140,6 +153,7 @@ class _Split(NamedTuple):
     basis: Basis
     basis_seed: int
     keep_dc: bool
+    axes: tuple[int, ...]
 
     def init(self, key: Array, size: int) -> Params:
         """Draws the split's trainables for features of length ``size``; mostly none."""
@@ -165,7 +179,12 @@ class _Split(NamedTuple):
             cutoff = SoftCutoff(jax.nn.sigmoid(trained["logit"]), jnp.exp(trained["log_slope"]))
         basis = params["basis"] if self.basis == "learned" else self.basis
         return split_bands(
-            features, cutoff=cutoff, keep_dc=self.keep_dc, basis=basis, basis_seed=self.basis_seed
+            features,
+            cutoff=cutoff,
+            axes=self.axes,
+            keep_dc=self.keep_dc,
+            basis=basis,
+            basis_seed=self.basis_seed,
         )._asdict()
 
 
@@ -183,6 +202,11 @@ def _init(
     if teacher is None:
         raise ValueError("fd_cmkd needs a teacher's features.")
     size = teacher.features.shape[-1]
+    if len(split.axes) > 1 and (teacher.features.ndim != 4 or min(teacher.features.shape[1:3]) < 4):
+        raise ValueError(
+            "a split over space needs maps [N, H, W, C] of at least 4 x 4 positions, got features "
+            f"of shape {teacher.features.shape}."
+        )
     adapter_key = jax.random.fold_in(key, 0)
     params = {"adapter": adapter.init(adapter_key, student.features.shape[-1], size)}
     for group in groups:
@@ -207,15 +231,22 @@ def _terms(
     teacher: Outputs,
     targets: Targets,
 ) -> Terms:
-    student_bands = split(params, adapter.apply(params["adapter"], student.features))
-    teacher_bands = split(params, teacher.features)
+    features = resize(adapter.apply(params["adapter"], student.features), teacher.features)
+    student_bands, teacher_bands = split(params, features), split(params, teacher.features)
     terms = distances(student_bands, teacher_bands)
     if "align" in groups:
         labels = targets.with_pseudo_labels(teacher.logits) if pseudo_labels else targets
-        student_loss = _label_loss(params["align"], student_bands, labels)
-        terms["align"] = student_loss + _label_loss(params["align"], teacher_bands, labels)
+        terms["align"] = functools.reduce(
+            jnp.add,
+            (
+                _label_loss(params["align"], bands, labels, like=student.logits)
+                for bands in (student_bands, teacher_bands)
+            ),
+        )
     if "auxiliary" in groups:
-        terms["auxiliary"] = _label_loss(params["auxiliary"], student_bands, targets)
+        terms["auxiliary"] = _label_loss(
+            params["auxiliary"], student_bands, targets, like=student.logits
+        )
     return terms
 
 
@@ -230,19 +261,29 @@ def _heads(
     return {
         f"{group}_{band}": head_logits
         for group in groups
-        for band, head_logits in _classify(params[group], bands).items()
+        for band, head_logits in _classify(params[group], bands, like=student.logits).items()
     }
 
 
-def _label_loss(params: Params, bands: Bands, targets: Targets) -> Float[Array, " N"]:
+def _label_loss(
+    params: Params, bands: Bands, targets: Targets, *, like: Array
+) -> Float[Array, " N"]:
     """Sums the losses of the heads."""
-    by_head = (targets.loss(logits) for logits in _classify(params, bands).values())
+    by_head = (targets.loss(logits) for logits in _classify(params, bands, like=like).values())
     return functools.reduce(jnp.add, by_head)
 
 
-def _classify(params: Params, bands: Bands) -> dict[str, Float[Array, "N K"]]:
-    """Classifies each band by its own head, averaged over frames or positions if there are any."""
+def _classify(params: Params, bands: Bands, *, like: Array) -> dict[str, Array]:
+    """Classifies each band by its own head.
+
+    Returns:
+        Logits of the shape of ``like``: of every pixel, or of the average over frames or positions.
+    """
     logits = {}
     for band, features in bands.items():
-        logits[band] = dense(params[band], pool(jax.nn.relu(features)))
+        active = jax.nn.relu(features)
+        if like.ndim == 4:
+            logits[band] = resize(dense(params[band], active), like)
+        else:
+            logits[band] = dense(params[band], pool(active))
     return logits

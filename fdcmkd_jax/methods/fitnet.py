@@ -49,4 +49,5 @@ def fitnet(stage: str = "", regressor: bool = True) -> Method:
         init=adapter_only(stage, always=regressor),
         map_terms=frozenset({"feature"} if stage else ()),
         needs=Needs(teacher_maps=bool(stage)),
+        dense=True,
     )

@@ -49,6 +49,7 @@ def join(methods: Mapping[str, Method]) -> Method:
         map_terms=frozenset(prefixed(lambda part: part.map_terms)),
         heads=functools.partial(_heads, methods),
         needs=Needs(*map(any, zip(*(part.needs for part in methods.values()), strict=True))),
+        dense=all(part.dense for part in methods.values()),
     )
 
 

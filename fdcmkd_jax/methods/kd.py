@@ -1,12 +1,15 @@
 """Knowledge distillation by softened logits (Hinton)."""
 
 from fdcmkd_jax import losses
-from fdcmkd_jax.methods.base import Method, Terms, stateless
+from fdcmkd_jax.methods.base import Method, Terms, known_positions, stateless
 from fdcmkd_jax.types import Outputs, Params, Targets
 
 
 def kd(temperature: float = 4.0) -> Method:
     """Matches the teacher's softened class probabilities.
+
+    Where every pixel has a prediction, the term is the mean over the pixels whose label is a class;
+    winycg/CIRKD averages over all pixels.
 
     Args:
         temperature: T, positive.
@@ -22,8 +25,13 @@ def kd(temperature: float = 4.0) -> Method:
     losses.check_temperature(temperature)
 
     def terms(params: Params, student: Outputs, teacher: Outputs, targets: Targets) -> Terms:
-        del params, targets
-        divergence = losses.soft_divergence(student.logits, teacher.logits, temperature=temperature)
+        del params
+        divergence = losses.soft_divergence(
+            student.logits,
+            teacher.logits,
+            temperature=temperature,
+            where=known_positions(targets) if student.logits.ndim > 2 else None,
+        )
         return {"divergence": divergence}
 
-    return stateless(terms, names=("divergence",))
+    return stateless(terms, names=("divergence",), dense=True)

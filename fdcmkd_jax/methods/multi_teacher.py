@@ -68,6 +68,7 @@ def multi_teacher(
         map_terms=method.map_terms,
         heads=functools.partial(_heads, method),
         needs=method.needs._replace(several_teachers=True),
+        dense=method.dense,
     )
 
 

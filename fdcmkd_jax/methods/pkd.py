@@ -61,4 +61,5 @@ def pkd(stage: str = "", axis_name: str | None = None) -> Method:
         init=adapter_only(stage),
         map_terms=frozenset({"feature"} if stage else ()),
         needs=Needs(teacher_maps=bool(stage)),
+        dense=True,
     )

@@ -38,6 +38,15 @@ PRESETS: Mapping[str, Preset] = {
         {"name": "c2kd", "stage": "stage3", "threshold": 0.0},
         {"teacher": 1.0, "teacher_proxy": 1.0, "student_proxy": 1.0, "exchange": 1.0},
     ),
+    "cirkd": Preset(
+        {"name": "join", "methods": {"cirkd": {"temperature": 0.1}, "kd": {"temperature": 1.0}}},
+        {
+            "cirkd_pixel": 1.0,
+            "cirkd_memory_pixel": 0.1,
+            "cirkd_memory_region": 0.1,
+            "kd_divergence": 1.0,
+        },
+    ),
     "contrastive": Preset(
         {"name": "contrastive", "targets": "hard", "temperature": 0.07}, {"contrast": 1.0}
     ),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fdcmkd_jax.data.index import Index, Indexed
 from fdcmkd_jax.data.pairing import PAIRINGS, View, first_of_class, partners
 
 NUM_CLASSES = 4
@@ -189,3 +190,21 @@ def test_a_mistake_is_named(options, message):
 def test_relabelling_a_single_class_is_refused():
     with pytest.raises(ValueError, match="relabelled pairs need at least two classes"):
         view(make_split((5,)), kind="relabelled")
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"kind": "shuffled"}, "kind 'shuffled'"),
+        ({"kind": "relabelled"}, "kind 'relabelled'"),
+        ({"labelled_per_class": 3}, "labelled_per_class"),
+    ],
+)
+def test_pixels_with_labels_of_their_own_leave_pairs_true_or_mismatched(options, name):
+    split = [{**example, "label": np.zeros((4, 5), np.int32)} for example in SPLIT[:6]]
+    indexed = Indexed(split, Index.of_pixels(IDS[:6]))
+    for source in (split, indexed):
+        with pytest.raises(ValueError, match=f"{name} needs one label per example"):
+            view(source, **options)
+        partner_ids = [row["partner"]["id"] for row in rows(view(source, kind="mismatched"))]
+        assert sorted(partner_ids) == sorted(IDS[:6])
