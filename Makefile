@@ -42,12 +42,13 @@ clean:  ## Remove environments and caches, keep runs
 	.venv-demo/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.txt
 	touch $@
 
-.venv-test/installed: requirements.txt requirements-demo.txt requirements-torch.txt \
-  requirements-dev.txt pyproject.toml
+.venv-test/installed: requirements.txt requirements-demo.txt requirements-prepare.txt \
+  requirements-clips.txt requirements-torch.txt requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv-test
 	.venv-test/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt \
-	  -r requirements-torch.txt --editable .
-	.venv-test/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.txt
+	  -r requirements-prepare.txt -r requirements-torch.txt --editable .
+	.venv-test/bin/pip install --quiet --disable-pip-version-check --no-deps \
+	  -r requirements-demo.txt -r requirements-clips.txt
 	touch $@
 
 .venv-docs/installed: requirements-docs.txt

@@ -209,6 +209,25 @@ def defaults(make: Callable[..., Any]) -> dict[str, Any]:
     return values
 
 
+def parse_option(text: str) -> tuple[str, Any]:
+    """Parses ``KEY=VALUE`` of a command line; the value is JSON, or else a text.
+
+    Raises:
+        ConfigError: If there is no key, or one that is no (dotted) name.
+
+    Examples:
+        >>> parse_option("data.image_size=64")
+        ('data.image_size', 64)
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not all(part.isidentifier() for part in key.split(".")):
+        raise ConfigError(f"an option is KEY=VALUE, got {text!r}.")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
 def _check_type(option: str, value: Any, annotation: Any) -> None:
     """Raises ConfigError if the annotation is a plain one and the value has another type."""
     types, expected = _PLAIN.get(typing.get_origin(annotation) or annotation, (object, "anything"))

@@ -24,7 +24,7 @@ from fdcmkd_jax.methods import Method
 from fdcmkd_jax.registry import ConfigError, build_once, build_section, unknown
 from fdcmkd_jax.training import optim, stored_features
 from fdcmkd_jax.training.devices import AXIS, Devices
-from fdcmkd_jax.training.job import RunContext, TrainOptions
+from fdcmkd_jax.training.job import RunContext
 from fdcmkd_jax.training.stored_features import StoredRows
 
 
@@ -61,7 +61,8 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
     splits = _read_splits(dataset, sections["input"])
     view = functools.partial(View, splits["train"], seed=settings["seed"])
     teacher_view, student_view = view(), build_section(view, "pairing", settings["pairing"])
-    example = _first_example(dataset, splits["train"])
+    example = dataset.first_example()
+    axis_name = AXIS if sections["train"].sync_batch_norm else None
     context = RunContext(
         workdir=workdir,
         seed=settings["seed"],
@@ -80,12 +81,7 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
         teacher_view=teacher_view,
         student_view=student_view,
         example=example,
-        models={
-            modality: _behind_preprocessing(model, dataset, modality, example)
-            for modality, model in _models(
-                settings, used, task.num_classes, sections["train"]
-            ).items()
-        },
+        models=_models(settings, used, dataset, example, axis_name),
         model_settings={modality: settings["models"][modality] for modality in used},
         method=method,
         weights=settings["weights"],
@@ -200,33 +196,23 @@ def _read_splits(dataset: data.Dataset, options: InputOptions) -> dict[str, Sour
     return {name: in_memory(split) for name, split in dataset.splits.items()}
 
 
-def _first_example(dataset: data.Dataset, source: Source) -> data.Example:
-    """Returns the first example of a split, as evaluation sees it, with every modality."""
-    record = source[0]
-    if dataset.transform is None:
-        return record
-    return dataset.transform(record, None, dataset.modalities)
-
-
-def _behind_preprocessing(
-    model: nn.Module, dataset: data.Dataset, modality: str, example: data.Example
-) -> nn.Module:
-    """Puts a model behind the data set's preprocessing where examples hold raw arrays."""
-    if not isinstance(example[modality], Mapping):
-        return model
-    return models.Preprocessed(model, dataset.preprocessing[modality].function)
-
-
 def _models(
-    settings: Mapping[str, Any], used: list[str], num_classes: int, train: TrainOptions
+    settings: Mapping[str, Any],
+    used: list[str],
+    dataset: data.Dataset,
+    example: data.Example,
+    axis_name: str | None,
 ) -> dict[str, nn.Module]:
-    axis_name = AXIS if train.sync_batch_norm else None
-    return {
-        modality: models.make(
-            **settings["models"][modality], num_classes=num_classes, axis_name=axis_name
-        )
-        for modality in used
-    }
+    """Makes the models, behind the data set's preprocessing where examples hold raw arrays."""
+    num_classes = len(dataset.class_names)
+    result = {}
+    for modality in used:
+        options = settings["models"][modality]
+        model = models.make(**options, num_classes=num_classes, axis_name=axis_name)
+        if isinstance(example[modality], Mapping):
+            model = models.Preprocessed(model, dataset.preprocessing[modality].function)
+        result[modality] = model
+    return result
 
 
 def _epoch_steps(view: Source, options: InputOptions) -> int:

@@ -4,18 +4,36 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fdcmkd_jax.data import ave, crema_d, vggsound50
 from fdcmkd_jax.data.av_digits import av_digits
 from fdcmkd_jax.data.av_digits.preprocessing import preprocessing as av_digits_preprocessing
 from fdcmkd_jax.data.base import Dataset, Example, Preprocessing, Source
+from fdcmkd_jax.data.clips.check import Report
+from fdcmkd_jax.data.clips.preprocessing import preprocessing as clips_preprocessing
 from fdcmkd_jax.registry import ConfigError, build
 
-TABLE: Mapping[str, Callable[..., Dataset]] = {"av_digits": av_digits}
+TABLE: Mapping[str, Callable[..., Dataset]] = {
+    "av_digits": av_digits,
+    "ave": ave.ave,
+    "crema_d": crema_d.crema_d,
+    "vggsound50": vggsound50.vggsound50,
+}
 """The constructor of each data set."""
 
 PREPROCESSING: Mapping[str, Callable[[str, Mapping[str, Any]], Preprocessing]] = {
-    "av_digits": av_digits_preprocessing
+    "av_digits": av_digits_preprocessing,
+    "ave": clips_preprocessing,
+    "crema_d": clips_preprocessing,
+    "vggsound50": clips_preprocessing,
 }
 """The function that rebuilds the preprocessing of each data set, from modality and constants."""
+
+CHECKS: Mapping[str, Callable[..., Report]] = {
+    "ave": ave.check,
+    "crema_d": crema_d.check,
+    "vggsound50": vggsound50.check,
+}
+"""The function that checks the downloaded files of each data set that has any."""
 
 
 def names() -> tuple[str, ...]:
@@ -39,6 +57,20 @@ def make(name: str, *, data_dir: Path, seed: int, **options: Any) -> Dataset:
     return build("data set", TABLE, name, options, data_dir=data_dir, seed=seed)
 
 
+def check(name: str, *, data_dir: Path, **options: Any) -> Report:
+    """Checks the downloaded files of a data set; see `clips.check.check_files`.
+
+    Args:
+        name: A data set that is downloaded by hand.
+        data_dir: Folder of the prepared records.
+        **options: ``manual_dir`` and other options of the data set that decide what is read.
+
+    Raises:
+        ConfigError: If the name or an option is unknown, or a list or folder is missing.
+    """
+    return build("data set that can be checked:", CHECKS, name, options, data_dir=data_dir)
+
+
 def preprocessing(record: Mapping[str, Any]) -> Preprocessing:
     """Rebuilds the preprocessing of a trained model, without reading any data.
 
@@ -60,12 +92,15 @@ def preprocessing(record: Mapping[str, Any]) -> Preprocessing:
 
 
 __all__ = [
+    "CHECKS",
     "PREPROCESSING",
     "TABLE",
     "Dataset",
     "Example",
     "Preprocessing",
+    "Report",
     "Source",
+    "check",
     "make",
     "names",
     "preprocessing",

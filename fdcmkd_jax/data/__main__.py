@@ -1,26 +1,33 @@
-"""The command for data sets: ``fdcmkd-jax data list|prepare|describe``."""
+"""The command for data sets: ``fdcmkd-jax data list|check|prepare|describe``."""
 
 import argparse
 import inspect
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from absl import logging
 
 from fdcmkd_jax import data
 from fdcmkd_jax.data.index import read_index
-from fdcmkd_jax.registry import ConfigError, constructor
+from fdcmkd_jax.registry import ConfigError, constructor, parse_option
 
 DESCRIPTION = """\
-Lists, prepares and describes data sets.
+Lists, checks, prepares and describes data sets.
 
     list             name the data sets, with a line on each
+    check NAME       compare downloaded lists and files with their documentation; decode every clip
     prepare NAME     write the records of a data set, which training otherwise does on first use
     describe NAME    print its splits, modalities, shapes and classes
+
+    fdcmkd-jax data check crema_d --option manual_dir=downloads/CREMA-D
+
+Data sets that are downloaded by hand take the option manual_dir. What check and prepare decode is
+kept: interrupted, they continue, and prepare begins where check has ended. Exit status: 0; 1 if
+check finds a defect; 2 and one line on a mistake.
 
 NAME may be an import path of a data set of your own: my_package.my_module:my_data.
 """
@@ -40,14 +47,14 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m fdcmkd_j
     logging.set_verbosity(logging.WARNING)
     sys.path.append(str(Path.cwd()))  # Import paths name modules of the current folder, too.
     try:
-        flags.action(flags)
+        status = flags.action(flags)
     except ConfigError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         print(f"{prog}: cannot read or write {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
-    return 0
+    return status or 0
 
 
 def list_names(flags: argparse.Namespace) -> None:
@@ -56,6 +63,13 @@ def list_names(flags: argparse.Namespace) -> None:
     for name in data.names():
         documentation = inspect.getdoc(data.TABLE[name]) or ""
         print(f"{name:16}{documentation.splitlines()[0]}")
+
+
+def check(flags: argparse.Namespace) -> int:
+    """Checks downloaded files; returns 1 if anything is wrong with them."""
+    report = data.check(flags.name, data_dir=flags.data_dir.absolute(), **_options(flags))
+    print(*report.lines(), sep="\n")
+    return 0 if report.ok else 1
 
 
 def prepare(flags: argparse.Namespace) -> None:
@@ -69,13 +83,30 @@ def describe(flags: argparse.Namespace) -> None:
     """Prints the splits, modalities and classes of a data set, prepared if necessary."""
     dataset = _load(flags)
     for name, split in dataset.splits.items():
-        counts = _class_counts(split, len(dataset.class_names))
-        print(f"{name:8}{len(split):>10,} examples, {counts.min():,} to {counts.max():,} a class")
-    example = next(iter(dataset.splits.values()))[0]
+        print(f"{name:8}{len(split):>10,} examples")
+    example = dataset.first_example()
     for modality in dataset.modalities:
-        array = np.asarray(example[modality])
-        print(f"{modality:8}{array.dtype} {list(array.shape)}")
-    print(f"{len(dataset.class_names)} classes: {', '.join(dataset.class_names)}")
+        print(f"{modality:8}{_shapes(dataset, modality, example[modality])}")
+    print(f"{len(dataset.class_names)} classes, with their examples:")
+    counts = [_class_counts(split, len(dataset.class_names)) for split in dataset.splits.values()]
+    width = max(map(len, dataset.class_names))
+    print(f"    {'':{width}}" + "".join(f"{name:>8}" for name in dataset.splits))
+    for name, *of_class in zip(dataset.class_names, *counts, strict=True):
+        print(f"    {name:{width}}" + "".join(f"{count:>8,}" for count in of_class))
+
+
+def _shapes(dataset: data.Dataset, modality: str, raw: Any) -> str:
+    """Describes the arrays of an example, and the model's input made of raw ones."""
+    if not isinstance(raw, Mapping):
+        return _shape(raw)
+    batch = jax.tree.map(lambda x: np.asarray(x)[None], raw)
+    x = jax.eval_shape(dataset.preprocessing[modality].function, batch)
+    parts = ", ".join(f"{name} {_shape(array)}" for name, array in raw.items())
+    return f"{_shape(jax.ShapeDtypeStruct(x.shape[1:], x.dtype))} from {parts}"
+
+
+def _shape(x: Any) -> str:
+    return f"{x.dtype} {list(x.shape)}"
 
 
 def _class_counts(split: data.Source, num_classes: int) -> np.ndarray:
@@ -84,19 +115,13 @@ def _class_counts(split: data.Source, num_classes: int) -> np.ndarray:
 
 def _load(flags: argparse.Namespace) -> data.Dataset:
     constructor("data set", data.TABLE, flags.name)  # A wrong name shows before its options.
-    options = dict(_option(text) for text in flags.option)
-    return data.make(flags.name, data_dir=flags.data_dir.absolute(), seed=flags.seed, **options)
+    return data.make(
+        flags.name, data_dir=flags.data_dir.absolute(), seed=flags.seed, **_options(flags)
+    )
 
 
-def _option(text: str) -> tuple[str, Any]:
-    """Parses ``KEY=VALUE``; the value is JSON, or else a text."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.isidentifier():
-        raise ConfigError(f"an option is KEY=VALUE, got {text!r}.")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
+def _options(flags: argparse.Namespace) -> dict[str, Any]:
+    return dict(parse_option(text) for text in flags.option)
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -106,6 +131,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     actions.add_parser("list", help="name the data sets").set_defaults(action=list_names)
     for name, action, purpose in (
+        ("check", check, "compare downloaded lists and files with their documentation"),
         ("prepare", prepare, "write the records of a data set"),
         ("describe", describe, "print splits, modalities, shapes and classes"),
     ):

@@ -70,3 +70,8 @@ class Dataset(NamedTuple):
     transform: Transform | None = None
     augmented: tuple[str, ...] = ()
     seeded_splits: bool = True
+
+    def first_example(self) -> Example:
+        """Returns the first training example, as evaluation sees it, with every modality."""
+        record = self.splits["train"][0]
+        return self.transform(record, None, self.modalities) if self.transform else record

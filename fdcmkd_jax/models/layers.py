@@ -187,3 +187,29 @@ def max_pool(x: Float[Array, "N H W C"]) -> Float[Array, "N h w C"]:
         for column in range(3)
     )
     return functools.reduce(jnp.maximum, windows)
+
+
+def join_frames(
+    x: Float[Array, "N *frames H W C"], mask: Bool[Array, " N"] | None
+) -> tuple[Float[Array, "M H W C"], Bool[Array, " M"] | None, int]:
+    """Joins examples and their frames, so that a network of pictures runs over all of them.
+
+    Args:
+        x: Shape ``[N, H, W, C]``, or ``[N, F, H, W, C]`` with F frames an example.
+        mask: Shape ``[N]``, or None.
+
+    Returns:
+        Pictures ``[N * F, H, W, C]``, their mask, and F (1 without a frame axis).
+    """
+    if x.ndim == 4:
+        return x, mask, 1
+    count = x.shape[1]
+    return x.reshape(-1, *x.shape[2:]), None if mask is None else jnp.repeat(mask, count), count
+
+
+def stack_frames(x: Float[Array, "M h w C"], count: int) -> Float[Array, "N H w C"]:
+    """Stacks the maps of each example's ``count`` frames along the height, ``[N, F * h, w, C]``.
+
+    Pooling over height and width then averages over the frames, too.
+    """
+    return x.reshape(-1, count * x.shape[1], *x.shape[2:])

@@ -9,7 +9,14 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from fdcmkd_jax.models.layers import BatchNorm, Dense, conv, max_pool
+from fdcmkd_jax.models.layers import (
+    BatchNorm,
+    Dense,
+    conv,
+    join_frames,
+    max_pool,
+    stack_frames,
+)
 from fdcmkd_jax.types import Outputs, at_least_float32
 
 
@@ -96,20 +103,28 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "N H W C"], *, train: bool, mask: Bool[Array, " N"] | None = None
+        self,
+        x: Float[Array, "N *frames H W C"],
+        *,
+        train: bool,
+        mask: Bool[Array, " N"] | None = None,
     ) -> Outputs:
         """Runs the network.
 
+        Several frames of an example run as pictures of their own, and are pooled together, as in
+        huofushuo/C2KD.
+
         Args:
-            x: Shape ``[N, H, W, C]``, floating.
+            x: Shape ``[N, H, W, C]``, or ``[N, F, H, W, C]`` for F frames an example, floating.
             train: Use and update batch statistics.
             mask: Shape ``[N]``; rows outside it do not enter the statistics.
 
         Returns:
             `Outputs`: ``features [N, D]`` is the last block before its final ReLU, pooled over H
             and W; the classifier reads the pooled map after that ReLU; ``maps`` holds each stage's
-            result after its ReLU, ``stage1`` on.
+            result after its ReLU, ``stage1`` on, of F frames one below the other.
         """
+        x, mask, frames = join_frames(x, mask)
         size = 7 if self.large_stem else 3
         stem = conv(self.stem_width, size, 2, name="conv1", dtype=self.dtype, patches=self.patches)
         x = stem(x)
@@ -135,8 +150,8 @@ class ResNet(nn.Module):
                     name=f"layer{stage}_{index}",
                 )(x, train=train, mask=mask)
                 x = nn.relu(last)
-            maps[f"stage{stage}"] = x
-        last = at_least_float32(last)
+            maps[f"stage{stage}"] = stack_frames(x, frames)
+        last = at_least_float32(stack_frames(last, frames))
         # A shift of the last map by channel moves `features` and the classifier's input together:
         # the gradient on it is every loss term's gradient on the features, the task's included.
         last = last + self.perturb("features", jnp.zeros((last.shape[0], 1, 1, last.shape[-1])))

@@ -45,6 +45,8 @@ Examples:
   {prog} studies/controls.toml --workdir=runs/controls --seeds=3 --arms=kd
   {prog} studies/controls.toml --workdir=runs/controls --report-only
   {prog} studies/table1.toml --workdir=runs/table1 --reuse=runs/controls
+  {prog} studies/table2.toml --config=configs/ave.py --set data.data_dir=data \\
+      --workdir=runs/table1_ave
 
 Exit status: 0 if every cell of the call is finished; 1 if some failed; 2, with a message of one
 line, on a mistake in the command, the study file or the config.
@@ -100,6 +102,20 @@ def _make_parser(prog: str) -> argparse.ArgumentParser:
         "--workdir", metavar="DIR", type=Path, help="the study's folder", required=True
     )
     parser.add_argument(
+        "--config",
+        metavar="FILE[:PRESETS]",
+        default="",
+        help="use this config file, and these presets in every arm, instead of the file's config",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="set a config value in every arm, such as data.manual_dir=downloads/AVE_Dataset; may "
+        "be repeated",
+    )
+    parser.add_argument(
         "--seeds", metavar="N", type=int, help="use seeds 0 to N - 1 instead of the file's"
     )
     parser.add_argument(
@@ -136,9 +152,12 @@ def _make_parser(prog: str) -> argparse.ArgumentParser:
 
 def _run(flags: argparse.Namespace) -> int:
     from fdcmkd_jax import study as studies  # Loads JAX, which takes seconds.
+    from fdcmkd_jax.registry import parse_option
     from fdcmkd_jax.study.cell_config import check_arms
 
-    study = studies.read(flags.file)
+    config, _, presets = flags.config.partition(":")
+    values = dict(parse_option(text) for text in flags.set)
+    study = studies.read(flags.file).on(Path(config) if config else None, presets, values)
     if flags.seeds is not None:
         study = dataclasses.replace(study, seeds=flags.seeds)
     arms = [name.strip() for name in flags.arms.split(",") if name.strip()]

@@ -1,7 +1,7 @@
 """Data classes of a study: its arms, its seeds and its cells."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,25 @@ class Study:
     margin: float
     learning_rates: tuple[float, ...]
     arms: Mapping[str, Arm]
+
+    def on(self, config: Path | None, presets: str, overrides: Mapping[str, Any]) -> "Study":
+        """Returns the same study of another config.
+
+        Args:
+            config: A config file; None for the study's own.
+            presets: Presets for every arm, joined by commas, applied before the arm's own.
+            overrides: Values for every arm by dotted config key, set before the arm's own.
+        """
+        arms = {
+            name: replace(
+                arm,
+                presets=",".join(filter(None, (presets, arm.presets))),
+                overrides={**overrides, **arm.overrides},
+            )
+            for name, arm in self.arms.items()
+        }
+        title = f"{self.title}: {config.stem}" if config else self.title
+        return replace(self, title=title, config=config or self.config, arms=arms)
 
     def fixed_settings(self) -> dict[str, Any]:
         """Returns the settings that must not change between two calls on one workdir.

@@ -1,6 +1,5 @@
-"""Batches from a split: order, remainders, augmentation, position, processes."""
+"""Training batches from a split: order, remainders, augmentation, position, processes."""
 
-import itertools
 import json
 import time
 from contextlib import closing
@@ -10,85 +9,27 @@ import jax
 import numpy as np
 import pytest
 import raw_data
+from input_cases import (
+    AUGMENT,
+    IDS,
+    PLAIN,
+    RAW,
+    SIZE,
+    SPLIT,
+    as_stacked,
+    assert_same,
+    evaluated,
+    ids,
+    make_split,
+    stream,
+    take,
+    use_process,
+)
 
-from fdcmkd_jax.data import augment
 from fdcmkd_jax.data import stream as streams
 from fdcmkd_jax.data.host import HostStage
 from fdcmkd_jax.data.input import InputOptions, steps_per_epoch
-from fdcmkd_jax.data.pairing import View
 from fdcmkd_jax.registry import ConfigError
-
-SIZE = 22
-AUGMENT = {
-    "image": {"name": "shift", "pixels": 2},
-    "audio": {"name": "mask_frames", "max_frames": 3},
-}
-
-
-def make_split(size=SIZE):
-    """Examples without zeros, told apart by `id`."""
-    random = np.random.default_rng(0)
-    return [
-        {
-            "audio": random.uniform(1, 2, size=(5, 3)).astype(np.float32),
-            "image": random.uniform(1, 2, size=(6, 6, 1)).astype(np.float32),
-            "label": np.int32(row % 3),
-            "id": np.int32(100 + row),
-            "labelled": np.True_,
-        }
-        for row in range(size)
-    ]
-
-
-SPLIT = make_split()
-IDS = [int(example["id"]) for example in SPLIT]
-RAW = View(raw_data.records("train", 44), kind="mismatched")
-
-
-def as_stacked(examples):
-    """Stacked examples as they are, in place of a `Batch`."""
-    return examples
-
-
-PLAIN = HostStage(None, ("image",), ("audio",))
-
-
-def stage_of(changes):
-    """Augments both modalities, of which a teacher reads the sound."""
-    made = {modality: augment.make(**options) for modality, options in changes.items()}
-    return HostStage(None, ("image",), ("audio",), made)
-
-
-def stream(*, seed=0, source=SPLIT, batch_size=4, **options):
-    options = InputOptions(batch_size=batch_size, **options)
-    stage = stage_of(options.augment)
-    return streams.train_batches(source, options, as_stacked, stage, seed=seed)
-
-
-def evaluated(source, batch_size, num_threads=1):
-    options = InputOptions(batch_size, num_threads=num_threads)
-    return list(streams.eval_batches(source, batch_size, as_stacked, PLAIN, options))
-
-
-def take(iterator, count):
-    return list(itertools.islice(iterator, count))
-
-
-def ids(batches):
-    """The `id` of every real row, in order."""
-    return [int(i) for batch in batches for i in batch["id"][batch["mask"]]]
-
-
-def assert_same(actual, expected):
-    assert len(actual) == len(expected)
-    for one, other in zip(actual, expected, strict=True):
-        jax.tree.map(np.testing.assert_array_equal, one, other)
-
-
-def use_process(patch, index, count=2):
-    """Lets the stream believe that it runs in one of several processes."""
-    patch.setattr(streams.jax, "process_index", lambda: index)
-    patch.setattr(streams.jax, "process_count", lambda: count)
 
 
 @pytest.mark.parametrize("augment", [{}, AUGMENT], ids=["plain", "augmented"])
@@ -282,40 +223,6 @@ def test_processes_share_each_batch_of_one_process(monkeypatch, drop_remainder, 
             lambda a, b: np.stack([a, b], axis=1).reshape(4, *a.shape[1:]), *parts
         )
         assert_same([joined], [batch])
-
-
-def test_evaluation_reads_the_split_in_order_and_shows_every_label():
-    batches = evaluated(SPLIT, 8)
-    assert ids(batches) == IDS
-    assert [len(batch["id"]) for batch in batches] == [8, 8, 8]
-    for batch in batches:
-        assert batch["labelled"][batch["mask"]].all()
-
-
-def test_evaluation_pads_and_masks_its_last_batch():
-    masks = [batch["mask"].tolist() for batch in evaluated(SPLIT, 8)]
-    assert masks == [[True] * 8, [True] * 8, [True] * 6 + [False] * 2]
-
-
-def test_evaluation_does_not_pad_what_divides_evenly():
-    batches = evaluated(SPLIT, 11)
-    assert [batch["mask"].all() for batch in batches] == [True, True]
-
-
-def test_evaluation_shows_labels_that_were_hidden_in_training():
-    hidden = [{**example, "labelled": np.False_} for example in SPLIT]
-    assert all(b["labelled"][b["mask"]].all() for b in evaluated(hidden, 8))
-
-
-def test_evaluating_processes_share_the_split_in_as_many_batches_each(monkeypatch):
-    shares = []
-    for index in range(2):
-        with monkeypatch.context() as patch:
-            use_process(patch, index)
-            shares.append(evaluated(SPLIT, 8))
-    assert [len(share) for share in shares] == [3, 3]
-    assert all(len(batch["id"]) == 4 for share in shares for batch in share)
-    assert sorted(ids(shares[0]) + ids(shares[1])) == IDS
 
 
 def test_a_batch_larger_than_the_split_is_refused_with_both_numbers():

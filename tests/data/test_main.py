@@ -26,9 +26,10 @@ def test_the_list_has_a_line_for_each_data_set(capsys):
 
 def test_a_data_set_is_described_with_splits_shapes_and_classes(capsys, digits_dir):
     text = run(capsys, "describe", "av_digits", "--data_dir", digits_dir)
-    assert "train          200 examples, 20 to 20 a class" in text
+    assert "train          200 examples\n" in text
     assert "audio   float32 [32, 13, 1]" in text
-    assert "10 classes: 0, 1, 2" in text
+    assert "10 classes, with their examples:\n        train     val    test\n" in text
+    assert "    9      20      50     100\n" in text
 
 
 def test_preparing_writes_the_records_with_the_options(capsys, tmp_path):
@@ -45,7 +46,7 @@ def test_a_data_set_of_ones_own_is_named_by_its_import_path(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("describe", "av_digit"), "unknown data set 'av_digit'; known: av_digits."),
+        (("describe", "av_digit"), "unknown data set 'av_digit'; known: av_digits, ave"),
         (("describe", "av_digits", "--option", "pairs"), "an option is KEY=VALUE, got 'pairs'"),
         (("describe", "av_digits", "--option", "pairs=3"), "unknown option of data set"),
         (("prepare", "nowhere:data"), "cannot import 'nowhere'"),

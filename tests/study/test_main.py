@@ -1,11 +1,16 @@
 """Tests of the study's command line: mistakes, help, dry runs."""
 
+from pathlib import Path
+
 import pytest
 from run_builders import put_cells
 
+from fdcmkd_jax import study as studies
 from fdcmkd_jax.study import __main__ as command_line
 from fdcmkd_jax.study import chosen_cells
+from fdcmkd_jax.study.cell_config import config_of
 from fdcmkd_jax.study.reuse import check_same_study
+from fdcmkd_jax.study.spec import Cell
 from fdcmkd_jax.training.lock import locked
 
 
@@ -131,6 +136,22 @@ def test_a_dry_run_lists_cells_with_their_status_and_writes_nothing(file, tmp_pa
         "1 of 4 cells are done.",
     ]
     assert sorted(workdir.rglob("*")) == before
+
+
+def test_another_config_and_values_replace_those_of_the_file(file, tmp_path, capsys):
+    flags = ("--config=configs/ave.py:smoke", "--set=data.data_dir=data", "--set=data.generated=2")
+    study = studies.read(file).on(Path("configs/ave.py"), "smoke", {"data.data_dir": "data"})
+    assert study.title.endswith(": ave")
+    assert study.arms["none"].presets == "smoke,none"
+    config = config_of(study, Cell("none", 0), tmp_path)
+    assert (config.data.name, config.data.data_dir) == ("ave", "data")
+    assert config.data.spectrogram == "small"
+    assert command_line.main([str(file), f"--workdir={tmp_path}", *flags, "--dry-run"]) == 0
+    assert "cells are done" in capsys.readouterr().out
+    message = fails(capsys, file, f"--workdir={tmp_path}", "--set=data.size=2", "--dry-run")
+    assert "unknown config key in data.size" in message
+    message = fails(capsys, file, f"--workdir={tmp_path}", "--set=seed", "--dry-run")
+    assert "an option is KEY=VALUE, got 'seed'" in message
 
 
 def test_help_shows_the_name_of_the_command(capsys):

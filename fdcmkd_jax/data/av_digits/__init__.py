@@ -1,12 +1,9 @@
 """AV-digits: spoken digits (MFCC) paired with written digits, from files that install with pip."""
 
-import contextlib
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from fdcmkd_jax.data.av_digits import protocol, raw
 from fdcmkd_jax.data.av_digits.preprocessing import constants, preprocessing
@@ -35,30 +32,6 @@ class _Split:
         }
 
 
-def _prepare(data_dir: Path, config: Any, prepared: Path) -> None:
-    """Writes the records; TFDS moves them into place only when they are complete."""
-    import tensorflow_datasets as tfds
-
-    from fdcmkd_jax.data.av_digits.builder import AvDigits
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(
-        logging.ERROR
-    )  # TFDS warns about configurations that are not listed in advance.
-    tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder = AvDigits(data_dir=data_dir, config=config, file_format="array_record")
-            builder.download_and_prepare()
-    except OSError:
-        # Another process may have moved the same records into place in the meantime.
-        if not prepared.is_dir():
-            raise
-    finally:
-        logging.set_verbosity(verbosity)
-        tfds.enable_progress_bar()
-
-
 def av_digits(*, data_dir: Path, seed: int, pairs_per_class: int = 20) -> Dataset:
     """Loads AV-digits-20: 200 training, 500 validation and 1,000 test pairs of 10 digits.
 
@@ -78,6 +51,7 @@ def av_digits(*, data_dir: Path, seed: int, pairs_per_class: int = 20) -> Datase
     # Takes a moment, and only a run that reads the digits needs it.
     import tensorflow_datasets as tfds
 
+    from fdcmkd_jax.data import records
     from fdcmkd_jax.data.av_digits.builder import AvDigits, AvDigitsConfig
 
     protocol.check_draw(seed=seed, pairs_per_class=pairs_per_class)
@@ -85,7 +59,10 @@ def av_digits(*, data_dir: Path, seed: int, pairs_per_class: int = 20) -> Datase
     config = AvDigitsConfig(seed=seed, pairs_per_class=pairs_per_class)
     prepared = data_dir / AvDigits.name / config.name / str(AvDigits.VERSION)
     if not prepared.is_dir():
-        _prepare(data_dir, config, prepared)
+        records.write(
+            lambda: AvDigits(data_dir=data_dir, config=config, file_format="array_record"),
+            prepared,
+        )
     builder = tfds.builder_from_directory(prepared)
     recorded = builder.info.metadata["fingerprint"]
     if recorded != fingerprint:

@@ -1,0 +1,1 @@
+"""Clips with sound and pictures: their lists, files, records and transforms."""
