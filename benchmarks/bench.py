@@ -18,6 +18,11 @@ sys.path.insert(0, str(ROOT))
 
 PAGE = ROOT / "docs" / "performance.md"
 FOLDER = ROOT / "docs" / "performance"
+GROWTH = (
+    "![Time and memory against examples, batch, classes, devices and terms]"
+    "(performance/growth.svg)\n\nRaw values are in `docs/performance/growth.json`; "
+    "`python benchmarks/growth.py docs/performance` measures them."
+)
 STEP = "python benchmarks/bench.py --only=steps"
 
 
@@ -42,6 +47,7 @@ def main() -> None:
         if part == "growth":  # Before JAX starts here: its processes need the memory.
             script = str(ROOT / "benchmarks" / "growth.py")
             subprocess.run([sys.executable, script, str(FOLDER)], check=True)
+            replace("growth", GROWTH)
         else:
             measure_part(part, workdir, arguments)
     from compare_pytorch import hardware
