@@ -61,7 +61,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def jobs(workdir: Path, rounds: int, epochs: int) -> tuple[list[Row], list[Row]]:
-    """Runs whole jobs in turn: PyTorch, ours without a cache, and another seed with its cache.
+    """Runs whole jobs in turn: PyTorch, ours in three ways without a cache, another seed with it.
 
     Returns:
         Rows of seconds, and of peak memory.
@@ -82,34 +82,27 @@ def jobs(workdir: Path, rounds: int, epochs: int) -> tuple[list[Row], list[Row]]
         prepare = [sys.executable, "-m", "benchmarks.pytorch_baseline.train", "--epochs=1"]
         prepare += [f"--data-dir={data}", f"--workdir={workdir / 'prepare'}", f"--seed={seed}"]
         measured(prepare, environment(workdir / "unused"))
-    names = {
-        "PyTorch, eager": "python -m benchmarks.pytorch_baseline.train",
-        "fdcmkd_jax, nothing compiled before": f"fdcmkd-jax train --config={CONFIG}",
-        "fdcmkd_jax, one by one, nothing compiled before": (
-            f"fdcmkd-jax train --config={CONFIG} --config.train.together=False"
-        ),
-        "fdcmkd_jax, another seed after it": f"fdcmkd-jax train --config={CONFIG} --config.seed=1",
-    }
+    flags = f"--config={CONFIG}"
+    # Name, words after the command, seed, folder of compiled programs.
+    runs = (
+        ("fdcmkd_jax, nothing compiled before", (), 0, "compiled"),
+        ("the same, one by one", ("--config.train.together=False",), 0, "one_by_one"),
+        ("the same, nothing ahead", ("--config.train.compile_ahead=False",), 0, "not_ahead"),
+        ("fdcmkd_jax, another seed after it", (), 1, "compiled"),
+    )
+    names = {"PyTorch, eager": "python -m benchmarks.pytorch_baseline.train"}
+    for name, words, seed, _ in runs:
+        names[name] = " ".join(["fdcmkd-jax train", flags, f"--config.seed={seed}", *words])
     results: dict[str, list[Mapping[str, float]]] = {name: [] for name in names}
     for number in range(rounds):
         folder = workdir / f"round{number}"
         shutil.rmtree(folder, ignore_errors=True)
-        commands = dict(
-            zip(
-                names,
-                (
-                    theirs(folder / "torch"),
-                    ours(0, folder / "cold"),
-                    [*ours(0, folder / "alone"), "--config.train.together=False"],
-                    ours(1, folder / "warm"),
-                ),
-                strict=True,
-            )
-        )
-        for name, command in commands.items():
-            cache = folder / ("compiled_alone" if "one by one" in name else "compiled")
+        progress(f"round {number + 1} of {rounds}: PyTorch")
+        results["PyTorch, eager"].append(measured(theirs(folder / "torch"), environment(folder)))
+        for name, words, seed, cache in runs:
             progress(f"round {number + 1} of {rounds}: {name}")
-            results[name].append(measured(command, environment(cache)))
+            command = [*ours(seed, folder / f"{cache}{seed}"), *words]
+            results[name].append(measured(command, environment(folder / "caches" / cache)))
     return tuple(  # type: ignore[return-value]
         [
             Row(name, unit, [float(x[key]) for x in results[name]], reference(name), command)
