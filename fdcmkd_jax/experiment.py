@@ -149,7 +149,8 @@ def _started(plan: Plan, job: Job, folders: Mapping[str, Path]) -> Job:
 
 def _now_and_later(plan: Plan) -> tuple[list[Job], list[Job]]:
     """Describes the teachers to train, and the students under untrained teachers."""
-    if not plan.context.train.together:
+    train = plan.context.train
+    if not (train.together and train.compile_ahead):
         return [], []
     names = set(plan.teacher_modalities) - set(plan.teacher_checkpoints)
     teachers = [teacher_job(plan, name) for name in sorted(names)]
