@@ -18,7 +18,7 @@ from fdcmkd_jax import experiment, interop
 from fdcmkd_jax.config import Plan
 from fdcmkd_jax.data.input import steps_per_epoch
 from fdcmkd_jax.training.job import Job, RunContext
-from fdcmkd_jax.training.start import compiled_step, initial_state, training_data
+from fdcmkd_jax.training.start import initial_state, prepare
 from fdcmkd_jax.training.state import TrainState
 from fdcmkd_jax.training.teachers import Teacher
 
@@ -72,7 +72,7 @@ def write_start(folder: Path, plan: Plan) -> None:
     torch.save(content, folder / "start.pt")
     steps = plan.teacher.num_epochs * steps_per_epoch(plan.student_view, plan.context.input)
     student, _ = states(plan)[plan.directions[0].folder]
-    batches = training_data(dataclasses.replace(student, teacher=None), plan.context)
+    batches = prepare([dataclasses.replace(student, teacher=None)], plan.context).data
     np.save(folder / "order.npy", np.stack([next(batches).targets.id for _ in range(steps)]))
 
 
@@ -103,9 +103,9 @@ def our_step(plan: Plan, *, cached: bool) -> Callable[[], None]:
             continue
         # An augmented teacher input rules a cache out; this one leaves the input as it is.
         context = plan.context if cached else without_cache(plan.context, job)
-        step, teacher = compiled_step(job, context)
-        batch = context.devices.split(next(training_data(job, context)))
-        runs.append([step, context.devices.replicate(start), teacher, batch])
+        data, step, teachers = prepare([job], context)
+        current = context.devices.replicate({job.name: start})
+        runs.append([step, current, teachers, context.devices.split(next(data))])
 
     def run() -> None:
         for parts in runs:

@@ -66,6 +66,7 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         parallel="pmap",
         sync_batch_norm=True,
         start_from=dict(audio="", image=""),
+        together=True,
     )
     config.evaluate = dict(
         every_epochs=5, batch_size=64, select_split="val", select_heads=("main",)

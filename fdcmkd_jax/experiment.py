@@ -1,7 +1,7 @@
 """A whole run: data, teachers, students, evaluation, report."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,11 @@ import jax
 import ml_collections
 
 from fdcmkd_jax import config as configs
-from fdcmkd_jax import methods
-from fdcmkd_jax.config import Direction, Plan
+from fdcmkd_jax.config import Plan
+from fdcmkd_jax.config.jobs import student_job, teacher_job, untaught_jobs
 from fdcmkd_jax.registry import ConfigError
 from fdcmkd_jax.training import environment, evaluation, loop
+from fdcmkd_jax.training.ahead import compiling_ahead
 from fdcmkd_jax.training.checkpoint import Checkpoints, ModelDescription, load_variables
 from fdcmkd_jax.training.devices import to_host
 from fdcmkd_jax.training.job import Job, RunContext
@@ -21,7 +22,7 @@ from fdcmkd_jax.training.log import read_json, write_json
 from fdcmkd_jax.training.start import initial_state
 from fdcmkd_jax.training.state import abstract_variables
 from fdcmkd_jax.training.stop import StoppedError, stop_on_sigterm
-from fdcmkd_jax.training.teachers import Teacher, TeacherGroup, join_variables
+from fdcmkd_jax.training.teachers import Teacher
 from fdcmkd_jax.types import Params
 
 
@@ -55,56 +56,6 @@ def run(
         return _run(settings, workdir, with_report=False)
     with locked(workdir, "training"):
         return _run(settings, workdir, with_report=with_report)
-
-
-def teacher_job(plan: Plan, modality: str) -> Job:
-    """Describes the training of one modality's teacher."""
-    folder = plan.teacher_start_checkpoints.get(modality)
-    return Job(
-        name=f"teachers/{modality}",
-        title=f"teacher {modality}",
-        model=plan.models[modality],
-        modality=modality,
-        method=methods.make("none"),
-        weights={"task": 1.0},
-        teacher=None,
-        train=plan.teacher_view,
-        num_epochs=plan.teacher.num_epochs,
-        optimizer=plan.teacher_optimizers[modality],
-        start_variables=_load_model(plan, modality, folder)[0] if folder else None,
-    )
-
-
-def student_job(plan: Plan, direction: Direction, teachers: Mapping[str, Teacher]) -> Job:
-    """Describes the training of one direction's student.
-
-    Args:
-        plan: The plan of the run.
-        direction: The student with its teachers.
-        teachers: The trained teachers; those whose outputs are stored are not among them.
-    """
-    if direction in plan.stored_views:
-        teacher = None
-    elif plan.method.needs.several_teachers:
-        teacher = Teacher(
-            TeacherGroup({name: plan.models[name] for name in direction.teachers}),
-            direction.teachers,
-            join_variables({name: teachers[name].variables for name in direction.teachers}),
-        )
-    else:
-        teacher = teachers[direction.teachers[0]]
-    return Job(
-        name=direction.folder,
-        title=f"student {direction}",
-        model=plan.models[direction.student],
-        modality=direction.student,
-        method=plan.method,
-        weights=plan.weights,
-        teacher=teacher,
-        train=plan.stored_views.get(direction, plan.student_view),
-        num_epochs=plan.context.train.num_epochs,
-        optimizer=plan.student_optimizers[direction.student],
-    )
 
 
 def _run(settings: Mapping[str, Any], workdir: Path, *, with_report: bool) -> dict[str, Any]:
@@ -146,39 +97,87 @@ def _train(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
         "students": {},
     }
     teachers = {}
-    for modality in plan.teacher_modalities:
-        entry, teachers[modality] = _teacher(plan, modality)
+    with compiling_ahead(*_now_and_later(plan), plan.context):
+        entries = _teacher_entries(plan)
+    for modality, entry in entries.items():
+        folder = plan.teacher_checkpoints.get(
+            modality, plan.context.workdir / teacher_job(plan, modality).name
+        )
+        variables, _ = load_variables(folder, _abstract_variables(plan, modality))
+        teachers[modality] = Teacher(plan.models[modality], modality, variables)
         results["teachers"][modality] = entry
-        _print(f"teacher {modality}: {_accuracy(entry)} % on the test split")
-    starts = {
-        modality: _load_model(plan, modality, folder)[0]
-        for modality, folder in plan.start_checkpoints.items()
+    jobs = {
+        str(direction): _with_start(
+            plan, student_job(plan, direction, teachers), plan.start_checkpoints
+        )
+        for direction in plan.directions
     }
-    for direction in plan.directions:
-        job = student_job(plan, direction, teachers)
-        job = dataclasses.replace(job, start_variables=starts.get(direction.student))
-        student_entry = _finished_entry(plan, job.name)
-        if student_entry is None:
-            _describe_model(plan, job.name, direction.student)
-            student_entry = loop.fit(job, plan.context)
-        results["students"][str(direction)] = student_entry
-        _print(f"student {direction}: {_accuracy(student_entry)} % on the test split")
+    students = _fit(plan, list(jobs.values()))
+    results["students"] = {direction: students[job.name] for direction, job in jobs.items()}
     return results
 
 
-def _teacher(plan: Plan, modality: str) -> tuple[dict[str, Any], Teacher]:
-    """Trains, loads or leaves untrained one teacher; returns its entry and the teacher."""
-    job = teacher_job(plan, modality)
-    entry = _finished_entry(plan, job.name)
-    folder = plan.teacher_checkpoints.get(modality, plan.context.workdir / job.name)
-    if entry is None:
-        if modality in plan.teacher_checkpoints:
-            entry = _evaluate_loaded(plan, modality, folder)
+def _fit(plan: Plan, jobs: Sequence[Job]) -> dict[str, dict[str, Any]]:
+    """Trains the models that are not finished; returns the entries of all, by folder."""
+    entries: dict[str, dict[str, Any]] = {}
+    unfinished = []
+    for job in jobs:
+        entry = _finished_entry(plan, job.name)
+        if entry is None:
+            _describe_model(plan, job.name, job.modality)
+            unfinished.append(job)
         else:
+            entries[job.name] = entry
+            _print(f"{job.title}: {_accuracy(entry)} % on the test split")
+    together = plan.context.train.together
+    for group in (
+        ([unfinished] if together else [[job] for job in unfinished]) if unfinished else []
+    ):
+        entries |= loop.fit(group, plan.context)
+        for job in group:
+            _print(f"{job.title}: {_accuracy(entries[job.name])} % on the test split")
+    return entries
+
+
+def _now_and_later(plan: Plan) -> tuple[list[Job], list[Job]]:
+    """Describes the teachers to train, and the students under untrained teachers."""
+    if not plan.context.train.together:
+        return [], []
+    names = set(plan.teacher_modalities) - set(plan.teacher_checkpoints)
+    teachers = [teacher_job(plan, name) for name in sorted(names)]
+    now = [job for job in teachers if job.num_epochs and _finished_entry(plan, job.name) is None]
+    return now, untaught_jobs(plan)
+
+
+def _teacher_entries(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Trains, loads or leaves untrained each teacher; returns their entries by modality."""
+    jobs = {
+        modality: _with_start(plan, teacher_job(plan, modality), plan.teacher_start_checkpoints)
+        for modality in plan.teacher_modalities
+    }
+    loaded = plan.teacher_checkpoints
+    trained = [job for name, job in jobs.items() if name not in loaded and job.num_epochs]
+    entries = _fit(plan, trained)
+    for modality, job in jobs.items():
+        if job.name in entries:
+            continue
+        entry = _finished_entry(plan, job.name)
+        if entry is None and modality in loaded:
+            entry = _evaluate_loaded(plan, modality, loaded[modality])
+        elif entry is None:
             _describe_model(plan, job.name, modality)
-            entry = (loop.fit if job.num_epochs else _leave_untrained)(job, plan.context)
-    variables, _ = load_variables(folder, _abstract_variables(plan, modality))
-    return entry, Teacher(plan.models[modality], modality, variables)
+            entry = _leave_untrained(job, plan.context)
+        entries[job.name] = entry
+        _print(f"{job.title}: {_accuracy(entry)} % on the test split")
+    return {modality: entries[job.name] for modality, job in jobs.items()}
+
+
+def _with_start(plan: Plan, job: Job, folders: Mapping[str, Path]) -> Job:
+    """Lets a model start from the parameters of a trained one where its modality has a folder."""
+    folder = folders.get(job.modality)
+    if folder is None:
+        return job
+    return dataclasses.replace(job, start_variables=_load_model(plan, job.modality, folder)[0])
 
 
 def _describe_model(plan: Plan, folder: str, modality: str) -> None:

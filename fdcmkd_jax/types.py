@@ -82,8 +82,8 @@ class Batch:
             evaluated.
         teacher_inputs: Inputs of the teachers by modality, each ``[N, ...]``; where pairs are
             broken, those of other examples. Empty if no teacher runs.
-        teacher_outputs: Outputs of a frozen teacher computed earlier (of several teachers, by
-            modality); None if the teacher runs in the step, or there is none.
+        teacher_outputs: Outputs of frozen teachers by modality, computed earlier; None where all
+            run in the step, or there is none. A single student's step reads its teacher's alone.
         targets: Labels, their visibility and the padding mask.
     """
 
@@ -114,7 +114,7 @@ def from_record(record: Mapping[str, Any]) -> Outputs | dict[str, Outputs]:
     """
     if "features" in record:
         return Outputs(**{"logits": None, **record})
-    return {modality: Outputs(**part) for modality, part in record.items()}
+    return {modality: Outputs(**{"logits": None, **part}) for modality, part in record.items()}
 
 
 def at_least_float32(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -3,16 +3,28 @@
 import io
 import json
 import os
+import re
+import sys
+from collections.abc import Sequence
 from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 import soundfile
 from PIL import Image
+from run_files import use_devices
 
-from fdcmkd_jax.data.clips.clip_set import Clip, ClipSet
+from fdcmkd_jax.cli import train
+from fdcmkd_jax.data import __main__ as command
+from fdcmkd_jax.data.clips.clip_set import KINDS, Clip, ClipSet
+from fdcmkd_jax.data.clips.generate import write_clip
+from fdcmkd_jax.data.clips.media import ClipError
+from fdcmkd_jax.models.resnet import ResNet
+
+ROOT = Path(__file__).parents[1]
 
 VIDEOS = "gradio/media_assets/videos"
 SOUNDS = "gradio/media_assets/audio"
@@ -35,10 +47,14 @@ def write_wav(path: Path, sound: np.ndarray, rate: int = 16_000) -> Path:
     return path
 
 
-def write_video(path, grays, *, rate=8, sound=None, sound_rate=16_000, codec="libx264") -> Path:
+def write_video(
+    path, grays, *, rate=8, sound=None, sound_rate=16_000, codec="libx264", title=""
+) -> Path:
     """Writes one even gray frame for each number, and a sound track ``[channels, S]``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(os.fspath(path), "w") as container:
+        if title:
+            container.metadata["title"] = title
         audio = None
         if len(grays):
             video = container.add_stream(codec, rate=Fraction(rate))
@@ -110,3 +126,106 @@ def contents(folder: Path) -> dict[str, int]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def small_net(num_classes: int, axis_name: str | None = None) -> ResNet:
+    """A residual network of one block, for a trial of the whole path."""
+    return ResNet(
+        num_classes=num_classes,
+        widths=(4,),
+        strides=(2,),
+        depths=(1,),
+        stem_width=4,
+        axis_name=axis_name,
+    )
+
+
+REDUCED = """
+import runpy
+
+import ml_collections
+
+
+def get_config():
+    config = runpy.run_path({path!r})["get_config"]({presets!r})
+    for modality in config.models:
+        config.models[modality] = ml_collections.ConfigDict(dict(name="clip_files:small_net"))
+    config.data.update({data!r})
+    config.data.image_size = 16
+    config.input.batch_size = config.evaluate.batch_size = 4
+    config.teacher.num_epochs = config.train.num_epochs = config.evaluate.every_epochs = 1
+    config.directions = ("audio->visual",)
+    return config
+"""
+"""A config file: presets of a set, reduced to an epoch of small networks."""
+
+
+def train_reduced(monkeypatch, folder: Path, name: str, presets: str, **data: object) -> Path:
+    """Trains by the command line; returns the run's folder.
+
+    Args:
+        monkeypatch: Of the test.
+        folder: Folder of the config file and of the run.
+        name: The set.
+        presets: Of the set's config.
+        **data: Changes to the config's section ``data``.
+    """
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    use_devices(monkeypatch, 1)
+    path = str(ROOT / "configs" / f"{name}.py")
+    config = folder / "reduced.py"
+    config.write_text(REDUCED.format(path=path, presets=presets, data=data), encoding="utf-8")
+    arguments = (f"--config={config}", f"--workdir={folder / 'run'}")
+    assert train.main(arguments, prog="train.py") == 0
+    return folder / "run"
+
+
+def run_data(capsys, *arguments: object, expect: int = 0) -> str:
+    """Runs the command for data sets; returns its output, or its one line of error."""
+    capsys.readouterr()
+    assert command.main([str(argument) for argument in arguments], prog="data") == expect
+    captured = capsys.readouterr()
+    if expect == 2:
+        assert len(captured.err.splitlines()) == 1, captured.err
+        return captured.err
+    return captured.out
+
+
+def found(report: str) -> dict[str, list[str]]:
+    """The names of the defects of each kind in the lines of a check."""
+    names: dict[str, list[str]] = {}
+    for line in report.splitlines():
+        heading = re.fullmatch(r"([\d,]+) ([\w ]+):", line)
+        if heading:
+            kind = heading[2]
+            names[kind] = []
+        elif line.startswith("    ") and not line.startswith("    and "):
+            names[kind].append(line.strip().split(": ")[0])
+    return names
+
+
+def make_clips(clip_set: ClipSet, folder: Path) -> dict[str, Clip]:
+    """Makes the files of every clip that a set's lists name; returns the clips by name."""
+    clips, _ = clip_set.read_lists(folder)
+    for clip in clips:
+        write_clip(folder, clip)
+    return {clip.name: clip for clip in clips}
+
+
+def write_rows(folder: Path, **lists: Sequence[str]) -> None:
+    """Writes lists in CREMA-D's layout, and its folders."""
+    for name in ("AudioWAV", "VideoFlash"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for name, rows in lists.items():
+        (folder / f"{name}.csv").write_text("\n".join([*rows, ""]), encoding="utf-8")
+
+
+def refused(kind, function, *arguments, **options):
+    """Checks that a file is refused; returns the line about it."""
+    with pytest.raises(ClipError) as caught:
+        function(*arguments, **options)
+    assert caught.value.kind == kind
+    assert kind in KINDS
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

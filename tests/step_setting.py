@@ -37,8 +37,10 @@ def batches(count, *, size=16, real=None, labelled=True, seed=0):
 
 def to_batch(examples, *, teacher=True):
     """The batch that the steps read, of stacked examples."""
-    teacher_modalities = ("audio",) if teacher else ()
-    return assemble(examples, task=TASK, modality="image", teacher_modalities=teacher_modalities)
+    teacher_modalities = ("audio",) if teacher and "teacher" not in examples else ()
+    return assemble(
+        examples, task=TASK, modalities=("image",), teacher_modalities=teacher_modalities
+    )
 
 
 class Setting:

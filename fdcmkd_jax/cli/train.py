@@ -27,6 +27,10 @@ Methods, models, data sets, tasks, augmentations and optimizers may be named by 
 as in --config.method.name=my_package.my_module:my_method. Modules are looked up in the current
 folder and beside the config file, too.
 
+Nothing is written outside the workdir but compiled programs, which later runs load from
+~/.cache/fdcmkd_jax (or $XDG_CACHE_HOME). JAX_COMPILATION_CACHE_DIR=DIR moves them, and
+JAX_ENABLE_COMPILATION_CACHE=false keeps none.
+
 exit status: 0 when the run is finished; 2 and one line on a mistake; 143 after SIGTERM.
 """
 
@@ -74,10 +78,12 @@ def _train(config: ml_collections.ConfigDict, workdir: str) -> int:
     # After the flags, so that --help and mistakes in flags answer at once.
     from fdcmkd_jax import experiment
     from fdcmkd_jax.training.allocator import keep_freed_memory
+    from fdcmkd_jax.training.compilation_cache import keep_compiled_programs
     from fdcmkd_jax.training.loop import NonFiniteError
 
     logging.set_verbosity(logging.WARNING)  # Orbax reports every file it writes.
     keep_freed_memory()
+    keep_compiled_programs()
     try:
         experiment.run(config, workdir)
     except (ValueError, NonFiniteError) as error:

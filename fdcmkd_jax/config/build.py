@@ -24,8 +24,8 @@ from fdcmkd_jax.methods import Method
 from fdcmkd_jax.registry import ConfigError, build_once, build_section, unknown
 from fdcmkd_jax.training import optim, stored_features
 from fdcmkd_jax.training.devices import AXIS, Devices
-from fdcmkd_jax.training.job import RunContext, TrainOptions
-from fdcmkd_jax.training.stored_features import StoredTeacherSource
+from fdcmkd_jax.training.job import RunContext
+from fdcmkd_jax.training.stored_features import StoredRows
 
 
 def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
@@ -59,6 +59,7 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
     view = functools.partial(View, splits["train"], seed=settings["seed"])
     teacher_view, student_view = view(), build_section(view, "pairing", settings["pairing"])
     example = dataset.first_example()
+    axis_name = AXIS if sections["train"].sync_batch_norm else None
     context = RunContext(
         workdir=workdir,
         seed=settings["seed"],
@@ -77,7 +78,7 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
         teacher_view=teacher_view,
         student_view=student_view,
         example=example,
-        models=_models(settings, used, dataset, example, sections["train"]),
+        models=_models(settings, used, dataset, example, axis_name),
         model_settings={modality: settings["models"][modality] for modality in used},
         method=method,
         weights=settings["weights"],
@@ -92,7 +93,7 @@ def build(settings: Mapping[str, Any], workdir: Path) -> Plan:
             num_epochs=sections["train"].num_epochs,
             steps_per_epoch=_epoch_steps(student_view, sections["input"]),
         ),
-        stored_views=_stored_views(settings, directions, student_view, method, task.num_classes),
+        stored=_stored_outputs(settings, directions, student_view, task.num_classes),
     )
     check_method(plan)
     return plan
@@ -123,14 +124,13 @@ def _directions(settings: Mapping[str, Any], method: Method) -> tuple[Direction,
     return directions
 
 
-def _stored_views(
+def _stored_outputs(
     settings: Mapping[str, Any],
     directions: tuple[Direction, ...],
     view: Source,
-    method: Method,
     num_classes: int,
-) -> dict[Direction, Source]:
-    """Adds stored outputs to the split of each direction whose teachers have them.
+) -> dict[Direction, dict[str, StoredRows]]:
+    """Reads the stored outputs of each direction whose teachers have them.
 
     Raises:
         ConfigError: If no direction has such a teacher, a direction mixes stored and running
@@ -148,21 +148,14 @@ def _stored_views(
                 f"{direction} mixes teachers with stored features ({', '.join(sorted(stored))}) "
                 "with others; store the features of all of them, or of none."
             )
-    outputs = {
-        name: stored_features.load(paths[name], num_classes=num_classes)
+    rows = {
+        name: StoredRows(view, stored_features.load(paths[name], num_classes=num_classes))
         for name in paths.keys() & teachers
     }
-    several = method.needs.several_teachers
     return {
-        direction: StoredTeacherSource(
-            view,
-            {name: outputs[name] for name in direction.teachers}
-            if several
-            else outputs[direction.teachers[0]],
-            leave_out=set(direction.teachers) - {direction.student},
-        )
+        direction: {name: rows[name] for name in direction.teachers}
         for direction in directions
-        if direction.teachers[0] in outputs
+        if direction.teachers[0] in rows
     }
 
 
@@ -208,10 +201,9 @@ def _models(
     used: list[str],
     dataset: data.Dataset,
     example: data.Example,
-    train: TrainOptions,
+    axis_name: str | None,
 ) -> dict[str, nn.Module]:
     """Makes the models, behind the data set's preprocessing where examples hold raw arrays."""
-    axis_name = AXIS if train.sync_batch_norm else None
     num_classes = len(dataset.class_names)
     result = {}
     for modality in used:

@@ -9,11 +9,10 @@ from jaxtyping import Array
 
 from fdcmkd_jax.config.directions import Direction
 from fdcmkd_jax.config.plan import Plan
-from fdcmkd_jax.data.index import Indexed, read_index
+from fdcmkd_jax.data.index import Indexed, read_index, train_targets
 from fdcmkd_jax.registry import ConfigError
 from fdcmkd_jax.training import state
 from fdcmkd_jax.training.devices import AXIS
-from fdcmkd_jax.training.start import train_targets
 from fdcmkd_jax.types import Outputs, Params, Targets, from_record
 
 
@@ -34,7 +33,7 @@ def check_method(plan: Plan) -> None:
         return plan.method.init(key, student, teacher, num_classes, targets)
 
     for direction in plan.directions:
-        stored = direction in plan.stored_views
+        stored = direction in plan.stored
         if stored:
             _check_needs(plan.method.needs, direction)
         try:
@@ -60,10 +59,10 @@ def _abstract_outputs(plan: Plan) -> dict[str, Outputs]:
 
 def _teacher_outputs(plan: Plan, direction: Direction, outputs: Mapping[str, Outputs]) -> Any:
     """Returns the shapes of the outputs of a direction's teachers, stored ones included."""
-    if direction in plan.stored_views:
-        record = jax.tree.map(lambda rows: rows[None], plan.stored_views[direction][0]["teacher"])
-        return jax.eval_shape(lambda: from_record(record))
-    teachers = {name: outputs[name] for name in direction.teachers}
+    stored = {name: rows[0] for name, rows in plan.stored.get(direction, {}).items()}
+    records = jax.tree.map(lambda row: row[None], stored)
+    teachers = {name: outputs[name] for name in direction.teachers if name not in stored}
+    teachers |= jax.eval_shape(lambda: from_record(records))
     return teachers if plan.method.needs.several_teachers else teachers[direction.teachers[0]]
 
 

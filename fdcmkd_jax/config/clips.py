@@ -59,6 +59,7 @@ def paper_recipe(**data: Any) -> ml_collections.ConfigDict:
         log_every_steps=10,
         parallel="pmap",
         sync_batch_norm=True,
+        together=True,
         start_from=by_modality,
     )
     config.evaluate = dict(

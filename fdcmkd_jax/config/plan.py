@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from fdcmkd_jax import data
@@ -16,6 +17,7 @@ from fdcmkd_jax.data.base import Example, Source
 from fdcmkd_jax.methods import Method
 from fdcmkd_jax.training.job import RunContext
 from fdcmkd_jax.training.optim import Optimizer
+from fdcmkd_jax.training.teacher_cache import OutputRows
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Plan:
         teacher: Options of teachers.
         teacher_optimizers: The optimizer of the teacher of each modality.
         student_optimizers: The optimizer of the student of each modality.
-        stored_views: The training split with stored teacher outputs, for each direction that has
-            them in place of teachers.
+        stored: Rows of stored outputs by the teacher's modality, for each direction that has them
+            in place of teachers.
     """
 
     context: RunContext
@@ -55,16 +57,16 @@ class Plan:
     teacher: TeacherOptions
     teacher_optimizers: Mapping[str, Optimizer]
     student_optimizers: Mapping[str, Optimizer]
-    stored_views: Mapping[Direction, Source]
+    stored: Mapping[Direction, Mapping[str, OutputRows]]
 
     def input_of(self, modality: str) -> Any:
         """Returns the first training example's input of a modality, as a batch of one."""
-        return jax.tree.map(lambda x: jnp.asarray(x)[None], self.example[modality])
+        return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[None]), self.example[modality])
 
     @property
     def teacher_modalities(self) -> tuple[str, ...]:
         """The modalities of all teachers that run, each once."""
-        running = (name for name in self.directions if name not in self.stored_views)
+        running = (name for name in self.directions if name not in self.stored)
         return tuple(dict.fromkeys(name for direction in running for name in direction.teachers))
 
     @property

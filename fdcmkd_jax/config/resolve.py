@@ -124,7 +124,9 @@ def check_named(path: str, options: Any) -> None:
 
 
 def differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
-    """Describes each value on which two trees of plain data disagree.
+    """Describes each value on which two configs, as plain data, disagree.
+
+    ``train.together`` is left out: a run may be continued either way.
 
     Examples:
         >>> list(differences({"train": {"num_epochs": 1}}, {"train": {"num_epochs": 2}}))
@@ -133,7 +135,8 @@ def differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted({*before, *now}):
             below = f"{path}.{key}" if path else key
-            yield from differences(before.get(key), now.get(key), below)
+            if below != "train.together":
+                yield from differences(before.get(key), now.get(key), below)
     elif before != now:
         yield f"{path}: {before!r} there, {now!r} now"
 

@@ -14,7 +14,7 @@ _ADDED = ("labelled", "mask", "partner", "teacher")
 
 @dataclass(frozen=True)
 class HostStage:
-    """Makes the example that a model, and perhaps teachers, read.
+    """Makes the example that models, and perhaps their teachers, read.
 
     The partner of a broken pair gets the very draws that its example gets: a partner that is
     identical to the example becomes identical arrays.
@@ -22,12 +22,12 @@ class HostStage:
     Attributes:
         transform: The data set's transform; None where records are examples.
         augmentations: By modality, a further change in training.
-        modality: The modality that the trained or evaluated model reads.
+        modalities: The modalities that the trained or evaluated models read.
         teacher_modalities: The modalities that teachers read.
     """
 
     transform: Transform | None
-    modality: str
+    modalities: Collection[str]
     teacher_modalities: Collection[str] = ()
     augmentations: Mapping[str, Augmentation] = field(default_factory=dict)
 
@@ -44,14 +44,13 @@ class HostStage:
             random: Generator of the augmentation; None in evaluation.
         """
         seeds = None if random is None else random.integers(2**63, size=1 + len(self.augmentations))
-        read_by_teacher = () if "teacher" in record else self.teacher_modalities
         partner = record.get("partner")
         added = {key: record[key] for key in _ADDED if key in record and key != "partner"}
-        modalities = {self.modality}
+        modalities = set(self.modalities)
         if partner is None:
-            modalities.update(read_by_teacher)
-        elif read_by_teacher:
-            added["partner"] = self._transformed(partner, seeds, set(read_by_teacher))
+            modalities.update(self.teacher_modalities)
+        elif self.teacher_modalities:
+            added["partner"] = self._transformed(partner, seeds, set(self.teacher_modalities))
         return {**self._transformed(record, seeds, modalities), **added}
 
     def _transformed(

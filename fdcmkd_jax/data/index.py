@@ -2,10 +2,13 @@
 
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
 from fdcmkd_jax.data.base import Example, Source
+from fdcmkd_jax.tasks import Task
+from fdcmkd_jax.types import Targets
 
 
 class Index(NamedTuple):
@@ -83,3 +86,12 @@ def in_memory(source: Source) -> Source:
     records = [source[row] for row in range(len(source))]
     index: Any = getattr(source, "index", None)
     return Indexed(records, index) if isinstance(index, Index) else records
+
+
+def train_targets(source: Source, task: Task) -> Targets:
+    """Makes the targets of a whole training split, in its order."""
+    index = read_index(source)
+    labels, ids, labelled = map(jnp.asarray, (index.labels, index.ids, index.labelled))
+    return task.targets(
+        labels, labelled=labelled, mask=jnp.asarray(np.ones(len(ids), bool)), id=ids
+    )

@@ -2,11 +2,47 @@
 
 import contextlib
 import io
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
+from tensorflow_datasets.core import dataset_info
+
+SHARD_SIZE = 2048
+"""Largest number of examples in a file."""
+
+CHUNK_SIZE = 256
+"""Number of examples that are held in memory while a split is written."""
+
+
+class OrderedBuilder(tfds.core.GeneratorBasedBuilder):
+    """A builder that writes examples in the order in which they are generated.
+
+    TFDS's own writer holds a split in memory, and beyond 1 GB needs TensorFlow.
+    """
+
+    def _generate_splits(
+        self, dl_manager: tfds.download.DownloadManager, download_config: Any
+    ) -> Sequence[tfds.core.SplitInfo]:
+        del download_config
+        # The folder is a temporary one now, which the builder's own metadata do not know.
+        here = tfds.core.DatasetInfo(
+            builder=dataset_info.DatasetIdentity.from_builder(self), features=self.info.features
+        )
+        writer = tfds.core.SequentialWriter(
+            here, max_examples_per_shard=SHARD_SIZE, file_format="array_record"
+        )
+        generators = self._split_generators(dl_manager)
+        writer.initialize_splits(list(generators))
+        for split, examples in generators.items():
+            iterator = iter(examples)
+            while chunk := list(itertools.islice(iterator, CHUNK_SIZE)):
+                writer.add_examples({split: [example for _, example in chunk]})
+        writer.close_all()
+        return list(here.splits.values())
 
 
 def write(make_builder: Callable[[], tfds.core.DatasetBuilder], folder: Path) -> None:

@@ -89,17 +89,20 @@ def read_lists(folder: Path) -> Listing:
     files = {"": "vggsound.csv"} if full else FILES
     lists.require(VGGSOUND50, folder, *files.values())
     places = {
-        name: f"{place}/{name}" for place in FOLDERS for name in lists.names_in(folder / place)
+        name: f"{place}/{name}"
+        for place in reversed(FOLDERS)  # So that a clip in several is taken from the first.
+        for name in lists.names_in(folder / place)
     }
 
     def clips() -> Iterator[Clip | Defect]:
         for split, file in files.items():
-            for place, row in lists.rows(folder / file):
+            for place, columns in lists.rows(folder / file):
+                row = columns
                 if len(row) == 4 and row[1].isdecimal():
                     row = [f"{row[0]}_{int(row[1]):06d}.mp4", row[2], row[3]]
                 match = _FILE.fullmatch(row[0]) if len(row) in (2, 3) else None
                 if match is None or (full and row[-1] not in ("train", "test")):
-                    yield lists.malformed(place, row, "--0PQM4-hqg,30,waterfall burbling,train")
+                    yield lists.malformed(place, columns, "--0PQM4-hqg,30,waterfall burbling,train")
                 elif row[1] in TRAIN_COUNTS:
                     path = places.get(row[0], f"video/{row[0]}")
                     label = CLASS_NAMES.index(row[1])

@@ -4,32 +4,11 @@
 finished run again.
 """
 
-import pathlib
+from etils import epy
 
-from fdcmkd_jax.report.page import render
-from fdcmkd_jax.report.run import RunError, read
-
-FILE_NAME = "report.html"
-
-
-def write(workdir: pathlib.Path) -> pathlib.Path:
-    """Writes the report of the finished run in ``workdir`` and replaces an older one.
-
-    Args:
-        workdir: A run's folder with config.json, environment.json, results.json and one folder per
-            model. If a model's log or features are missing, the page leaves out what needs them and
-            says so.
-
-    Returns:
-        The path of the page: its figures and styles are inline, it has no script and fetches
-        nothing.
-
-    Raises:
-        RunError: If ``workdir`` does not hold a finished run.
-    """
-    path = workdir / FILE_NAME
-    path.write_text(render(read(workdir)), encoding="utf-8")
-    return path
-
+# Imported when first used, so that --help does not wait for JAX and matplotlib.
+with epy.lazy_api_imports(globals()):
+    from fdcmkd_jax.report.page import FILE_NAME, write
+    from fdcmkd_jax.report.run import RunError
 
 __all__ = ["FILE_NAME", "RunError", "write"]

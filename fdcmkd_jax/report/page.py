@@ -3,7 +3,9 @@
 import dataclasses
 import importlib.resources
 import itertools
-from collections.abc import Mapping
+import pathlib
+from collections.abc import Mapping, Sequence
+from concurrent import futures
 from typing import Any, NamedTuple
 
 import jinja2
@@ -11,8 +13,10 @@ from matplotlib.figure import Figure
 
 from fdcmkd_jax.report import curves, embedding, figures, style, summary
 from fdcmkd_jax.report.matching import IncomparableError, matched
-from fdcmkd_jax.report.run import Model, Run
+from fdcmkd_jax.report.run import Model, Run, read
 from fdcmkd_jax.report.similarity import PAIRINGS, band_similarity
+
+FILE_NAME = "report.html"
 
 
 class Image(NamedTuple):
@@ -60,10 +64,39 @@ def fill(template: str, **values: Any) -> str:
     return environment.from_string(template).render(style_sheet=style_sheet, **values)
 
 
+def write(workdir: pathlib.Path) -> pathlib.Path:
+    """Writes the report of the finished run in ``workdir`` and replaces an older one.
+
+    Args:
+        workdir: A run's folder with config.json, environment.json, results.json and one folder per
+            model. If a model's log or features are missing, the page leaves out what needs them and
+            says so.
+
+    Returns:
+        The path of the page: its figures and styles are inline, it has no script and fetches
+        nothing.
+
+    Raises:
+        RunError: If ``workdir`` does not hold a finished run.
+    """
+    path = workdir / FILE_NAME
+    path.write_text(render(read(workdir)), encoding="utf-8")
+    return path
+
+
 def render(run: Run) -> str:
     """Renders the report as one HTML document that refers to nothing outside itself."""
     colors = style.palette(run)
-    similarity, similarity_tables = _similarity(run)
+    # The maps take as long as all other figures together, and mostly outside Python.
+    with futures.ThreadPoolExecutor() as pool:
+        maps, embedding_section = _start_maps(run, pool)
+        similarity, similarity_tables = _similarity(run)
+        sections = {
+            "curves": _curves(run, colors),
+            "balance": _balance(run, colors),
+            "confusion": _confusion(run),
+        }
+        _add_maps(embedding_section, maps, run.class_names)
     return fill(
         _FILES.joinpath("page.html").read_text("utf-8"),
         run=run,
@@ -71,14 +104,12 @@ def render(run: Run) -> str:
         headline=summary.headline(run),
         caveats=summary.caveats(run),
         results=summary.results(run, colors.models),
-        curves=_curves(run, colors),
-        balance=_balance(run, colors),
-        confusion=_confusion(run),
+        **sections,
         similarity=similarity,
         similarity_tables=similarity_tables,
         pairings=PAIRINGS,
         cutoff=_cutoff(run),
-        embedding=_embedding(run),
+        embedding=embedding_section,
         embedding_limit=embedding.LIMIT,
         named_classes=figures.NAMED_CLASSES,
         weights=", ".join(f"{term} {weight:g}" for term, weight in run.weights.items()),
@@ -187,7 +218,10 @@ def _similarity(run: Run) -> tuple[Section, list[SimilarityTable]]:
     return section, tables
 
 
-def _embedding(run: Run) -> Section:
+def _start_maps(
+    run: Run, pool: futures.Executor
+) -> tuple[dict[str, futures.Future[embedding.Embedding]], Section]:
+    """Starts to compute the map of each student and its teacher; lists those left out."""
     section, maps = Section(), {}
     for student in run.students:
         teacher = run.teacher_of(student)
@@ -197,14 +231,22 @@ def _embedding(run: Run) -> Section:
             section.left_out.append(f"No map of {student.label}: {reason}.")
             continue
         try:
-            maps[f"{student.teacher} → {student.modality}"] = embedding.embed(
-                *matched(teacher, student)
-            )
+            title = f"{student.teacher} → {student.modality}"
+            maps[title] = pool.submit(embedding.embed, *matched(teacher, student))
         except IncomparableError as reason:
             section.left_out.append(f"No map of {student.label}: {reason}")
+    return maps, section
+
+
+def _add_maps(
+    section: Section,
+    maps: Mapping[str, futures.Future[embedding.Embedding]],
+    class_names: Sequence[str],
+) -> None:
+    """Draws the maps once they are computed."""
     if maps:
+        finished = {title: future.result() for title, future in maps.items()}
         section.add(
-            figures.embedding_maps(maps, run.class_names),
+            figures.embedding_maps(finished, class_names),
             f"t-SNE maps of test features, teacher and student together: {', '.join(maps)}.",
         )
-    return section

@@ -37,7 +37,8 @@ Written to DIR:
   study.csv study.json        one row per arm, direction and seed; all numbers
   cells/ARM/seedN/            the runs: config, checkpoints, metrics.jsonl, results.json, log.txt,
                               and failed.json with the reason if the run failed
-  data/ compiled/             shared by all cells
+  data/                       shared by all cells
+Compiled programs lie in ~/.cache/fdcmkd_jax, as those of the command train; see its --help.
 
 Examples:
   {prog} studies/controls.toml --workdir=runs/controls

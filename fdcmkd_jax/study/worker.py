@@ -114,11 +114,11 @@ def _end_with_parent() -> None:
 def _run(study: Study, cell: Cell, workdir: Path) -> str:
     """Runs a cell and returns the reason of its failure in one line, or nothing."""
     # Only once the process has its cores and its allocator.
-    import jax
     from absl import logging
 
     from fdcmkd_jax import experiment
     from fdcmkd_jax.registry import ConfigError
+    from fdcmkd_jax.training.compilation_cache import keep_compiled_programs
 
     folder = workdir / cell.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,9 +127,7 @@ def _run(study: Study, cell: Cell, workdir: Path) -> str:
             stream.flush()
             os.dup2(log.fileno(), stream.fileno())  # Catches the output of C++ libraries too.
     logging.set_verbosity(logging.WARNING)
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # Cells and calls share compiled programs.
-        jax.config.update("jax_compilation_cache_dir", str(workdir / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    keep_compiled_programs()  # Cells, calls and other studies share them.
     try:
         experiment.run(config_of(study, cell, workdir), folder, with_report=False)
     except experiment.StoppedError as error:

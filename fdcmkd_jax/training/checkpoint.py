@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging
 from orbax.checkpoint import checkpoint_managers
 
 from fdcmkd_jax.registry import ConfigError
@@ -166,37 +165,22 @@ class Checkpoints:
                 )
             raise
 
-    def restore_latest(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-        """Restores the latest checkpoint that can be read.
-
-        Unreadable ones are deleted with a warning: training reaches their steps again.
-
-        Args:
-            like: A state of the same structure.
-
-        Returns:
-            The state as host arrays, with its progress; None if there is no checkpoint.
-
-        Raises:
-            ConfigError: If there are checkpoints, but none can be read.
-        """
+    @property
+    def steps(self) -> set[int]:
+        """The saved steps."""
         self.wait()
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for position, step in enumerate(steps):
-            try:
-                state, progress = self.restore(step, like)
-            except ConfigError as error:
-                logging.warning("%s Falling back to the checkpoint before it.", error)
-                continue
-            for unreadable in steps[:position]:
-                self._manager.delete(unreadable)
-            return state, progress
-        if steps:
-            raise ConfigError(
-                f"no checkpoint under {self._directory} can be read; delete that folder to train "
-                "anew."
-            )
-        return None
+        return set(self._manager.all_steps())
+
+    @property
+    def directory(self) -> Path:
+        """Their folder."""
+        return self._directory
+
+    def drop_after(self, step: int) -> None:
+        """Deletes the checkpoints of later steps, which training will reach again."""
+        for later in self.steps:
+            if later > step:
+                self._manager.delete(later)
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """Restores a checkpoint.

@@ -1,23 +1,30 @@
 """Evaluation of a trained model: a pass over a split, and the record of the final passes."""
 
+import collections
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import grain
 import jax
 import numpy as np
 from flax import linen as nn
 
-from fdcmkd_jax.data.base import Source
+from fdcmkd_jax.data.base import Source, Transform
 from fdcmkd_jax.data.host import HostStage
-from fdcmkd_jax.data.input import assemble, eval_batches
+from fdcmkd_jax.data.input import InputOptions, assemble
 from fdcmkd_jax.methods import Method
 from fdcmkd_jax.tasks import Task, metrics
-from fdcmkd_jax.training.devices import PROGRAMS, Devices
+from fdcmkd_jax.training.devices import PROGRAMS, Devices, to_host
 from fdcmkd_jax.training.step import make_eval_step
 from fdcmkd_jax.types import Params
+
+AHEAD = 2
+"""Number of batches whose results are fetched later, so that no step waits for the host."""
+
+
+KEPT_MB = 64
+"""Limit of the batches of a split that stay on the devices between evaluations."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class Result(NamedTuple):
         heads: ``{head: {metric: mean}}``; ``main`` is the model's own classifier.
         confusion: Counts of the main classifier, rows the true class, shape ``[K, K]``.
         examples: This process's ``features``, ``predictions``, ``labels`` and ``id``, N first, in
-            the split's order.
+            the split's order; empty unless asked for.
     """
 
     heads: dict[str, dict[str, float]]
@@ -81,49 +88,63 @@ class Evaluator:
 
     Args:
         model: The backbone.
-        stage: The host's stage, with the modality that the model reads.
+        transform: Makes an example of a record; None where records are examples.
+        modality: The modality that the model reads.
         method: Supplies further heads.
         task: Supplies targets and metrics.
         devices: The devices to run on.
         batch_size: N of a batch, over all devices.
-        reading: Threads and batches that read ahead.
+        options: Threads and batches that read ahead.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        stage: HostStage,
+        transform: Transform | None,
+        modality: str,
         method: Method,
         task: Task,
         devices: Devices,
         batch_size: int,
-        reading: grain.ReadOptions,
+        options: InputOptions,
     ) -> None:
-        self._step = _program(devices, model, stage.modality, method, task)
-        self._devices, self._stage = devices, stage
-        self._batch_size, self._reading = batch_size, reading
-        self._assemble = functools.partial(assemble, task=task, modality=stage.modality)
+        self._step = _program(devices, model, modality, method, task)
+        self._devices, self._stage = devices, HostStage(transform, (modality,))
+        self._batch_size, self._options = batch_size, options
+        self._kept: dict[int, tuple[Source, list[Any]]] = {}
+        self._assemble = functools.partial(assemble, task=task, modalities=(modality,))
 
-    def __call__(self, candidates: Mapping[str, EvalParams], source: Source) -> dict[str, Result]:
+    def __call__(
+        self, candidates: Mapping[str, EvalParams], source: Source, *, with_examples: bool = False
+    ) -> dict[str, Result]:
         """Evaluates several sets of parameters in one pass.
 
         Args:
             candidates: Parameters by name.
             source: A split.
+            with_examples: Return the examples too.
 
         Returns:
             Results by the same names.
         """
         totals: dict[str, Any] = dict.fromkeys(candidates)
         examples: dict[str, list] = {name: [] for name in candidates}
-        for batch in eval_batches(
-            source, self._batch_size, self._assemble, self._stage, self._reading
-        ):
-            rows = self._devices.split(batch)
-            for name, params in candidates.items():
-                sums, batch_examples = self._step(params.variables, params.method, rows)
-                totals[name] = metrics.add(totals[name], sums)
+        running: collections.deque[Any] = collections.deque()
+
+        def fetch(name: str, sums: Any, batch_examples: Any) -> None:
+            totals[name] = metrics.add(totals[name], to_host(sums))
+            if with_examples:
                 examples[name].append(self._devices.gather(batch_examples))
+
+        # The test split, read with its examples, is read once.
+        for rows in self._batches(source, keep=not with_examples):
+            for name, params in candidates.items():
+                running.append((name, *self._step(params.variables, params.method, rows)))
+            # The devices compute while the host reads the next batch and fetches earlier results.
+            while len(running) > AHEAD * len(candidates):
+                fetch(*running.popleft())
+        while running:
+            fetch(*running.popleft())
         return {
             name: Result(
                 heads={
@@ -131,10 +152,33 @@ class Evaluator:
                     for head, head_sums in totals[name]["heads"].items()
                 },
                 confusion=totals[name]["confusion"],
-                examples=_real_rows(examples[name]),
+                examples=_real_rows(examples[name]) if with_examples else {},
             )
             for name in candidates
         }
+
+    def _batches(self, source: Source, *, keep: bool) -> Iterator[Any]:
+        """Yields a split's batches on the devices; small splits stay there for the next call."""
+        from fdcmkd_jax.data.stream import eval_batches  # Loads Grain.
+
+        # With the split itself, so that its id stays its own.
+        if id(source) in self._kept:
+            yield from self._kept[id(source)][1]
+            return
+        placed: list[Any] = []
+        for batch in eval_batches(
+            source, self._batch_size, self._assemble, self._stage, self._options
+        ):
+            rows = self._devices.split(batch)
+            keep = keep and _megabytes([*placed, rows]) <= KEPT_MB
+            placed = [*placed, rows] if keep else []
+            yield rows
+        if keep:
+            self._kept[id(source)] = source, placed
+
+
+def _megabytes(tree: Any) -> float:
+    return sum(x.nbytes for x in jax.tree.leaves(tree)) / 2**20
 
 
 @functools.lru_cache(maxsize=PROGRAMS)
@@ -174,7 +218,7 @@ def record(
     """
     val = evaluator({"selected": selected}, splits["val"])["selected"].heads
     candidates = {"selected": selected} | ({} if last is None else {"last": last})
-    test = evaluator(candidates, splits["test"])
+    test = evaluator(candidates, splits["test"], with_examples=True)
     chosen = test["selected"]
     at_end = test.get("last", chosen)
     head = best_head({"val": val, "test": chosen.heads}[options.select_split], options.select_heads)

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from fdcmkd_jax.data.input import TrainBatches
+from fdcmkd_jax.data.stream import TrainBatches
 from fdcmkd_jax.training.devices import Devices
 
 

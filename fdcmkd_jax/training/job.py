@@ -17,7 +17,8 @@ from fdcmkd_jax.training.devices import Devices
 from fdcmkd_jax.training.evaluation import EvalOptions, Evaluator
 from fdcmkd_jax.training.optim import Optimizer
 from fdcmkd_jax.training.stop import StopRequest
-from fdcmkd_jax.training.teachers import Teacher, modalities
+from fdcmkd_jax.training.teacher_cache import OutputRows
+from fdcmkd_jax.training.teachers import Modality, Teacher
 from fdcmkd_jax.types import Params
 
 
@@ -32,6 +33,8 @@ class TrainOptions:
         sync_batch_norm: Take BatchNorm statistics over all devices.
         start_from: By modality, the folder of a model with whose parameters its students start;
             empty to draw them.
+        together: Train all teachers in one program, then all students; otherwise one by one. It
+            changes no result beyond rounding, and takes more memory.
     """
 
     num_epochs: int
@@ -39,6 +42,7 @@ class TrainOptions:
     parallel: Literal["pmap", "shard_map"] = "pmap"
     sync_batch_norm: bool = True
     start_from: Mapping[str, str] = field(default_factory=dict)
+    together: bool = True
 
     def __post_init__(self) -> None:
         if self.num_epochs < 1 or self.log_every_steps < 1:
@@ -56,7 +60,8 @@ class CheckpointOptions:
 
     Attributes:
         every_steps: Number of steps between further checkpoints; 0 for evaluations only.
-        keep_latest: Number of the latest kept beside the best.
+        keep_latest: Number of the latest kept beside the best; at least 2 where models train
+            together, so that they have a step in common wherever a run is cut off.
     """
 
     every_steps: int = 0
@@ -81,11 +86,11 @@ class Job:
         modality: The modality it reads.
         method: The distillation method.
         weights: One weight per loss term.
-        teacher: The teacher; None to train without one, or with outputs that ``train`` holds.
-        train: The training split as this model sees it; its examples may hold stored outputs of a
-            teacher (see `stored_features.StoredTeacherSource`).
+        teacher: The teacher; None to train without one, or with stored outputs.
+        train: The training split as this model sees it.
         num_epochs: Number of passes over it.
         optimizer: The optimizer and its schedule.
+        stored: By modality, rows of outputs that stand in for a teacher; see `stored_features`.
         start_variables: ``{"params", "batch_stats"}`` to start from; None to draw them.
     """
 
@@ -99,7 +104,18 @@ class Job:
     train: Source
     num_epochs: int
     optimizer: Optimizer
+    stored: Mapping[str, OutputRows] = field(default_factory=dict)
     start_variables: Params | None = None
+
+    @property
+    def teacher_input(self) -> Modality:
+        """The modality of the teacher whose outputs the method reads; a tuple if not one."""
+        if not self.method.names:
+            return ()
+        if self.teacher is not None:
+            return self.teacher.modality
+        several = self.method.needs.several_teachers or not self.stored
+        return tuple(self.stored) if several else next(iter(self.stored))
 
 
 @dataclass(frozen=True)
@@ -138,19 +154,18 @@ class RunContext:
         """Makes the evaluator of a model of this run."""
         return Evaluator(
             model,
-            HostStage(self.transform, modality),
+            self.transform,
+            modality,
             method,
             self.task,
             self.devices,
             self.evaluate.batch_size,
-            self.input.reading,
+            self.input,
         )
 
-    def host_stage(self, job: Job) -> HostStage:
-        """Makes the host's stage for the training of a model of this run."""
-        return HostStage(
-            self.transform,
-            job.modality,
-            modalities(job.teacher.modality) if job.teacher else (),
-            {name: augment.make(**options) for name, options in self.input.augment.items()},
-        )
+    def host_stage(
+        self, modalities: Collection[str], teacher_modalities: Collection[str]
+    ) -> HostStage:
+        """Makes the host's stage for the training of models of this run."""
+        augmentations = {name: augment.make(**kind) for name, kind in self.input.augment.items()}
+        return HostStage(self.transform, modalities, teacher_modalities, augmentations)

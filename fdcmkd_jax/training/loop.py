@@ -1,8 +1,8 @@
-"""The training loop of one model: a teacher on its own, or a student under a teacher."""
+"""The training loop: models that read the same batches train in one program."""
 
-import math
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,81 +10,70 @@ from typing import Any
 import jax
 import numpy as np
 
-from fdcmkd_jax.data.input import TrainBatches, steps_per_epoch
-from fdcmkd_jax.tasks import metrics
+from fdcmkd_jax.data.input import steps_per_epoch
 from fdcmkd_jax.training import evaluation
 from fdcmkd_jax.training.checkpoint import Checkpoints
 from fdcmkd_jax.training.devices import to_host
 from fdcmkd_jax.training.evaluation import EvalParams, Evaluator
 from fdcmkd_jax.training.feed import Feed
+from fdcmkd_jax.training.finite import NonFiniteError, check_finite, means
 from fdcmkd_jax.training.job import Job, RunContext
 from fdcmkd_jax.training.log import Log, write_json
-from fdcmkd_jax.training.start import (
-    compiled_step,
-    initial_state,
-    spilled_outputs,
-    training_data,
-)
+from fdcmkd_jax.training.resume import can_continue_together, restore_together
+from fdcmkd_jax.training.start import Training, initial_state, prepare, spilled_outputs
 from fdcmkd_jax.training.state import TrainState
 from fdcmkd_jax.training.step import Sums
 from fdcmkd_jax.training.stop import StoppedError
+from fdcmkd_jax.training.teachers import modalities
+
+States = dict[str, TrainState]
+"""The state of each model, by the model's name."""
 
 
-class NonFiniteError(ArithmeticError):
-    """A loss term, gradient or parameter became NaN or infinite."""
+def fit(jobs: Sequence[Job], context: RunContext) -> dict[str, dict[str, Any]]:
+    """Trains models to their end, or continues where an earlier call was cut off.
 
-
-def fit(job: Job, context: RunContext) -> dict[str, Any]:
-    """Trains a model to its end, or continues where an earlier call was cut off.
-
-    Leaves ``checkpoints``, ``metrics.jsonl``, ``test.npz`` and ``results.json`` in the model's
-    folder. Interrupted and resumed, it ends with the same bits as uninterrupted.
+    All take their steps in one program, from the same batches. Each leaves ``checkpoints``,
+    ``metrics.jsonl``, ``test.npz`` and ``results.json`` in its own folder. Interrupted and resumed,
+    a model ends with the same bits as uninterrupted. Models that were trained one by one before,
+    and have no saved step in common, are trained on one by one.
 
     Args:
-        job: The model to train.
+        jobs: The models. They share their training split and their number of epochs.
         context: The shared parts of the run.
 
     Returns:
-        The model's entry in the run's results.
+        Each model's entry in the run's results, by the model's name.
 
     Raises:
-        NonFiniteError: If a term, gradient or parameter is not finite; the last good checkpoint is
-            kept.
-        StoppedError: If the process was asked to stop; the state is saved.
+        NonFiniteError: If a term, gradient or parameter is not finite; the last good checkpoints
+            are kept.
+        StoppedError: If the process was asked to stop; the states are saved.
         ConfigError: If no checkpoint of an earlier call can be read.
-        ValueError: If the training split is smaller than a batch.
+        ValueError: If the training split is smaller than a batch, or the models do not share it.
     """
-    directory = context.workdir / job.name
-    epoch_steps = steps_per_epoch(job.train, context.input)
-    total = job.num_epochs * epoch_steps
-    evaluator = context.evaluator(job.model, job.modality, job.method)
-    data = training_data(job, context)
-    current, done, seconds = initial_state(job, context), 0, 0.0
-    with Checkpoints(
-        directory / "checkpoints", keep_latest=context.checkpoint.keep_latest
-    ) as checkpoints:
-        restored = checkpoints.restore_latest(like=current)
-        if restored is not None:
-            current, progress = restored
-            data.set_state(progress["data"])
-            done, seconds = int(current.step), progress["seconds"]
-        current = context.devices.replicate(current)
-        with Log(
-            directory,
-            context.workdir / "tensorboard" / job.name,
-            title=job.title,
-            start=done,
-            total=total,
-            active=jax.process_index() == 0,
-        ) as log:
-            loop = _Loop(job, context, evaluator, checkpoints, log, epoch_steps, total)
-            current, seconds = loop.run(current, data, done, seconds)
-        data.close()
-        entry, examples = _final_record(evaluator, context, checkpoints, current, total)
-    entry = {**entry, "seconds": round(seconds, 1)}
-    finish(directory, entry, examples)
-    spilled_outputs(job, context).unlink(missing_ok=True)
-    return entry
+    if any(job.train is not jobs[0].train or job.num_epochs != jobs[0].num_epochs for job in jobs):
+        raise ValueError("models that train together share their split and number of epochs.")
+    starts = {job.name: initial_state(job, context) for job in jobs}
+    with contextlib.ExitStack() as stack:
+        # Two, so that models that are cut off while they save have a step in common.
+        keep_latest = max(context.checkpoint.keep_latest, min(len(jobs), 2))
+        checkpoints = {
+            job.name: stack.enter_context(
+                Checkpoints(context.workdir / job.name / "checkpoints", keep_latest=keep_latest)
+            )
+            for job in jobs
+        }
+        together = can_continue_together([saved.steps for saved in checkpoints.values()])
+        if together:
+            results = _train(jobs, context, checkpoints, starts)
+    if not together:
+        return {name: entry for job in jobs for name, entry in fit([job], context).items()}
+    for name, (entry, examples) in results.items():
+        finish(context.workdir / name, entry, examples)
+    for modality in {name for job in jobs for name in modalities(job.teacher_input)}:
+        spilled_outputs(modality, context).unlink(missing_ok=True)
+    return {name: entry for name, (entry, _) in results.items()}
 
 
 def finish(directory: Path, entry: Mapping[str, Any], examples: Mapping[str, np.ndarray]) -> None:
@@ -95,51 +84,132 @@ def finish(directory: Path, entry: Mapping[str, Any], examples: Mapping[str, np.
         write_json(directory / "results.json", entry)
 
 
+def _train(
+    jobs: Sequence[Job],
+    context: RunContext,
+    checkpoints: Mapping[str, Checkpoints],
+    states: States,
+) -> dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """Takes all remaining steps; returns each model's entry and its test examples."""
+    restored = restore_together(checkpoints, states)
+    training = prepare(jobs, context)
+    done, seconds = 0, 0.0
+    if restored is not None:
+        states, progress = restored
+        training.data.set_state(progress["data"])
+        done, seconds = int(states[jobs[0].name].step), progress["seconds"]
+    epoch_steps = steps_per_epoch(jobs[0].train, context.input)
+    total = jobs[0].num_epochs * epoch_steps
+    with contextlib.ExitStack() as logs:
+        models = {}
+        for job in jobs:
+            log = Log(
+                context.workdir / job.name,
+                context.workdir / "tensorboard" / job.name,
+                title=job.title,
+                start=done,
+                total=total,
+                active=jax.process_index() == 0,
+            )
+            evaluator = context.evaluator(job.model, job.modality, job.method)
+            saved = checkpoints[job.name]
+            models[job.name] = _Model(job, context, evaluator, saved, logs.enter_context(log))
+        loop = _Loop(models, context, epoch_steps, total)
+        states = context.devices.replicate(states)
+        states, seconds = loop.run(states, training, done, seconds)
+    training.data.close()
+    results = {}
+    for name, model in models.items():
+        entry, examples = model.final_record(states[name], total)
+        results[name] = {**entry, "seconds": round(seconds, 1)}, examples
+    return results
+
+
 @dataclass(frozen=True)
-class _Loop:
-    """The steps of one model, with the log rows, evaluations and checkpoints between them."""
+class _Model:
+    """One model with its evaluator, its checkpoints and its log."""
 
     job: Job
     context: RunContext
     evaluator: Evaluator
     checkpoints: Checkpoints
     log: Log
+
+    def log_row(self, window: Sequence[Sums], step: int, epoch: float, waiting: float) -> None:
+        """Logs the means over the steps since the last row."""
+        row: dict[str, Any] = {"split": "train", "step": step}
+        row |= means(window, step, self.checkpoints.latest, self.job.title)
+        row |= {"epoch": epoch, "learning_rate": float(self.job.optimizer.schedule(step - 1))}
+        row["waiting_for_data"] = round(waiting, 4)
+        self.log.write(row)
+        self.log.advance(step, loss=row["loss"], accuracy=row["accuracy"])
+
+    def evaluate(self, current: TrainState, step: int, epoch: float) -> float:
+        """Evaluates on the split that selects, logs the result, and returns the score."""
+        options = self.context.evaluate
+        split = self.context.splits[options.select_split]
+        heads = self.evaluator({"now": _eval_params(current)}, split)["now"].heads
+        row = {"split": options.select_split, "step": step, "epoch": epoch}
+        band_heads = {name: heads[name] for name in heads if name != "main"}
+        self.log.write({**row, **heads["main"], "heads": band_heads})
+        return heads[evaluation.best_head(heads, options.select_heads)]["accuracy"]
+
+    def final_record(
+        self, last: TrainState, total: int
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Evaluates the selected and the last state; returns the entry and the test examples."""
+        step = self.checkpoints.best
+        assert step is not None, "training ends with an evaluation, which saves a score"
+        selected, _ = self.checkpoints.restore(step, like=last)
+        entry, examples = evaluation.record(
+            self.evaluator,
+            self.context.evaluate,
+            self.context.splits,
+            _eval_params(self.context.devices.replicate(selected)),
+            _eval_params(last),
+        )
+        entry["last"] = {"step": total, **entry["last"]}
+        return {"selected_step": step, **entry}, examples
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """The steps of all models, with the log rows, evaluations and checkpoints between them."""
+
+    models: Mapping[str, _Model]
+    context: RunContext
     epoch_steps: int
     total: int
 
     def run(
-        self, current: TrainState, data: TrainBatches, done: int, seconds: float
-    ) -> tuple[TrainState, float]:
-        """Takes the remaining steps; returns the state and the seconds since the first start."""
-        step_function, teacher_variables = compiled_step(self.job, self.context)
+        self, states: States, training: Training, done: int, seconds: float
+    ) -> tuple[States, float]:
+        """Takes the remaining steps; returns the states and the seconds since the first start."""
         began = time.monotonic() - seconds
-        feed = Feed(data, self.context.devices)
-        window: list[Sums] = []
+        feed = Feed(training.data, self.context.devices)
+        window: list[dict[str, Sums]] = []
         for step in range(done + 1, self.total + 1):
             batch = feed.take()
-            current, sums = step_function(current, teacher_variables, batch)
+            states, sums = training.step(states, training.teacher_variables, batch)
             window.append(sums)
             if step < self.total:
                 feed.read_ahead(sums)
             evaluate, save = self._due(step)
             if not save and step % self.context.train.log_every_steps:
                 continue
-            self._log_row(window, step, feed)
+            self._log_rows(window, step, feed.waiting_share())
             window.clear()
-            score = self._evaluate(current, step) if evaluate else None
+            scores = self._evaluate(states, step) if evaluate else {}
             # Only at the end of a row, so that a stopped run leaves the rows of one that was not.
             stop = bool(self.context.stop) and step < self.total
             if save or stop:
-                host = to_host(current)
-                _check_finite(host, step, self.checkpoints.latest)
                 seconds = time.monotonic() - began
-                progress = {"data": feed.position, "seconds": seconds}
-                self.checkpoints.save(step, host, progress, score=score)
+                self._save(states, step, {"data": feed.position, "seconds": seconds}, scores)
             if stop:
-                self.checkpoints.wait()
-                raise StoppedError(f"stopped at step {step} of {self.total} of {self.job.title}")
+                titles = " and ".join(model.job.title for model in self.models.values())
+                raise StoppedError(f"stopped at step {step} of {self.total} of {titles}")
             feed.start_row()
-        return current, seconds
+        return states, seconds
 
     def _due(self, step: int) -> tuple[bool, bool]:
         """Returns whether an evaluation and a checkpoint are due after a step."""
@@ -148,88 +218,38 @@ class _Loop:
         every = self.context.checkpoint.every_steps
         return evaluate, evaluate or bool(every and step % every == 0)
 
-    def _log_row(self, window: list[Sums], step: int, feed: Feed) -> None:
-        """Logs the means over the steps since the last row."""
-        row = _means(window, step, self.checkpoints.latest)
-        rate = float(self.job.optimizer.schedule(step - 1))
-        row |= {"epoch": step / self.epoch_steps, "learning_rate": rate}
-        row["waiting_for_data"] = round(feed.waiting_share(), 4)
-        self.log.write(row)
-        self.log.advance(step, loss=row["loss"], accuracy=row["accuracy"])
+    def _log_rows(self, window: Sequence[dict[str, Sums]], step: int, waiting: float) -> None:
+        host = to_host(list(window))
+        for name, model in self.models.items():
+            rows = [sums[name] for sums in host]
+            model.log_row(rows, step, step / self.epoch_steps, waiting)
 
-    def _evaluate(self, current: TrainState, step: int) -> float:
-        """Evaluates on the split that selects, logs the result, and returns the score."""
-        options = self.context.evaluate
-        split = self.context.splits[options.select_split]
-        heads = self.evaluator({"now": _eval_params(current)}, split)["now"].heads
-        row = {"split": options.select_split, "step": step, "epoch": step / self.epoch_steps}
-        band_heads = {name: heads[name] for name in heads if name != "main"}
-        self.log.write({**row, **heads["main"], "heads": band_heads})
-        return heads[evaluation.best_head(heads, options.select_heads)]["accuracy"]
+    def _evaluate(self, states: States, step: int) -> dict[str, float]:
+        epoch = step / self.epoch_steps
+        return {
+            name: model.evaluate(states[name], step, epoch) for name, model in self.models.items()
+        }
 
-
-def _final_record(
-    evaluator: Evaluator,
-    context: RunContext,
-    checkpoints: Checkpoints,
-    last: TrainState,
-    total: int,
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Evaluates the selected and the last state; returns the entry and the test examples."""
-    step = checkpoints.best
-    assert step is not None, "training ends with an evaluation, which saves a score"
-    selected, _ = checkpoints.restore(step, like=last)
-    entry, examples = evaluation.record(
-        evaluator,
-        context.evaluate,
-        context.splits,
-        _eval_params(context.devices.replicate(selected)),
-        _eval_params(last),
-    )
-    entry["last"] = {"step": total, **entry["last"]}
-    return {"selected_step": step, **entry}, examples
+    def _save(
+        self,
+        states: States,
+        step: int,
+        progress: Mapping[str, Any],
+        scores: Mapping[str, float],
+    ) -> None:
+        """Saves all models; none if one is not finite."""
+        host = to_host(states)
+        for name, model in self.models.items():
+            check_finite(host[name], step, model.checkpoints.latest, model.job.title)
+        for name, model in self.models.items():
+            model.checkpoints.save(step, host[name], progress, score=scores.get(name))
+        if self.context.stop:
+            for model in self.models.values():
+                model.checkpoints.wait()
 
 
 def _eval_params(current: TrainState) -> EvalParams:
     return EvalParams(current.variables, current.params["method"])
 
 
-def _means(window: list[Sums], step: int, saved: int | None) -> dict[str, Any]:
-    """Returns the means over a window of steps that ends with ``step``.
-
-    Raises:
-        NonFiniteError: Naming the first step and term that are not finite.
-    """
-    host = [to_host(sums) for sums in window]
-    for at, sums in enumerate(host, step - len(host) + 1):
-        for group, words in (("terms", "the term"), ("gradient_norms", "the gradient of the term")):
-            for name, (value, _) in sums[group].items():
-                if not math.isfinite(value):
-                    raise _diverged(f"{words} {name!r}", float(value), at, saved)
-    totals: Any = None
-    for sums in host:
-        totals = metrics.add(totals, sums)
-    means = jax.tree.map(metrics.mean, totals, is_leaf=lambda x: isinstance(x, tuple))
-    return {"split": "train", "step": step, **means}
-
-
-def _check_finite(host: TrainState, step: int, saved: int | None) -> None:
-    """Raises NonFiniteError rather than let a spoiled state replace a good checkpoint.
-
-    A step's losses are those before its update, so they can be finite when the update is not.
-    """
-    kept = (host.params, host.batch_stats, host.teacher_stats, host.memory)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(kept):
-        if not np.isfinite(leaf).all():
-            name = jax.tree_util.keystr(path[1:], simple=True, separator="/")
-            raise _diverged(
-                f"the parameter {name}", float(leaf[~np.isfinite(leaf)][0]), step, saved
-            )
-
-
-def _diverged(name: str, value: float, step: int, saved: int | None) -> NonFiniteError:
-    kept = f"of step {saved}" if saved else "none yet"
-    return NonFiniteError(
-        f"{name} became {value} at step {step}; last good checkpoint: {kept}. "
-        "Try a lower optim.learning_rate."
-    )
+__all__ = ["NonFiniteError", "finish", "fit"]

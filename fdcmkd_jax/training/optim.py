@@ -185,7 +185,8 @@ def make(
             },
             label_parts,
         )
-    return Optimizer(optax.chain(clip, transformation), rate)
+    # Compiled, because the log would run its operations one by one.
+    return Optimizer(optax.chain(clip, transformation), jax.jit(rate))
 
 
 CLASSIFIERS = ("classifier", "fc")

@@ -1,11 +1,12 @@
 """The training state: parameters, batch statistics, optimizer state, random numbers."""
 
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct
@@ -13,6 +14,7 @@ from flax.training import train_state
 from jaxtyping import Array
 
 from fdcmkd_jax.methods import Method
+from fdcmkd_jax.training.cpu import run_once
 from fdcmkd_jax.training.teachers import TeacherGroup
 from fdcmkd_jax.types import Outputs, Params, Targets
 
@@ -75,46 +77,105 @@ def create(
         ValueError: If the model does not call ``perturb("features", ...)``, or a method lacks the
             targets of the training split, or the teacher to train, that it needs.
     """
-    model_key, method_key, step_key = jax.random.split(key, 3)
-    variables = _init(model, model_key, example)
-    if "features" not in variables.get("perturbations", {}):
+    if "features" not in abstract_init(model, example).get("perturbations", {}):
         raise ValueError(
             f"{type(model).__name__} must call self.perturb('features', ...) where a shift moves "
             "its features; see fdcmkd_jax/models."
         )
     if method.needs.train_targets and train_targets is None:
         raise ValueError("the method needs the targets of the training split.")
-    outputs = abstract_outputs(model, variables, example)
-    method_params, memory = method.init(method_key, outputs, teacher, num_classes, train_targets)
-    params = {"model": variables["params"], "method": method_params}
-    teacher_stats: Params = {}
-    if method.needs.trained_teacher:
-        if teacher_variables is None:
-            raise ValueError("a method that trains its teacher needs the teacher's variables.")
-        start = jax.tree.map(jnp.asarray, dict(teacher_variables))
-        params["teacher"], teacher_stats = start["params"], start["batch_stats"]
-    state = TrainState.create(
-        apply_fn=model.apply,
-        params=params,
-        tx=optimizer,
-        batch_stats=variables.get("batch_stats", {}),
-        rng=jax.random.key_data(step_key),
-        memory=memory,
-        teacher_stats=teacher_stats,
+    if method.needs.trained_teacher and teacher_variables is None:
+        raise ValueError("a method that trains its teacher needs the teacher's variables.")
+    model_key, method_key, rng = _keys(key)
+    variables = _initialize_model()(model, model_key, example)
+    parts = _initialize_rest()(
+        model,
+        method,
+        optimizer,
+        num_classes,
+        None if train_targets is None else _Constant(train_targets),
+        method_key,
+        variables,
+        example,
+        jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), teacher),
+        dict(teacher_variables or {}) if method.needs.trained_teacher else {},
     )
-    # An array from the start: a Python number would compile the first step apart from the others.
-    return state.replace(step=jnp.zeros((), jnp.int32))
+    return TrainState(apply_fn=model.apply, tx=optimizer, rng=rng, **parts)
+
+
+@jax.jit
+def _keys(key: Array) -> tuple[Array, Array, Array]:
+    """Returns the key of the model, that of the method, and the key data of the steps."""
+    model_key, method_key, step_key = jax.random.split(key, 3)
+    return model_key, method_key, jax.random.key_data(step_key)
+
+
+class _Constant(NamedTuple):
+    """Values that a program holds as constants: a method may compute with them on the host."""
+
+    targets: Targets
+
+    def __hash__(self) -> int:
+        return id(self.targets)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Constant) and self.targets is other.targets
+
+
+@functools.cache
+def _initialize_model() -> Callable[..., dict[str, Any]]:
+    """Compiles a model's initialization, which a teacher and a student of one model share."""
+
+    def initialize(model: nn.Module, key: Array, example: Any) -> dict[str, Any]:
+        variables = dict(model.init(key, example, train=False))
+        return {name: variables.get(name, {}) for name in ("params", "batch_stats")}
+
+    return jax.jit(initialize, static_argnums=0, compiler_options=run_once())
+
+
+@functools.cache
+def _initialize_rest() -> Callable[..., dict[str, Any]]:
+    """Compiles the initialization of the rest of a state as one program."""
+
+    def initialize(
+        model: nn.Module,
+        method: Method,
+        optimizer: optax.GradientTransformation,
+        num_classes: int,
+        train_targets: _Constant | None,
+        key: Array,
+        variables: Params,
+        example: Any,
+        teacher: Any,
+        teacher_variables: Params,
+    ) -> dict[str, Any]:
+        outputs = abstract_outputs(model, variables, example)
+        targets = None if train_targets is None else train_targets.targets
+        method_params, memory = method.init(key, outputs, teacher, num_classes, targets)
+        params = {"model": variables["params"], "method": method_params}
+        if teacher_variables:
+            params["teacher"] = teacher_variables["params"]
+        return {
+            # An array: a Python number would compile the first step apart from the others.
+            "step": jnp.zeros((), jnp.int32),
+            "params": params,
+            "opt_state": optimizer.init(params),
+            "batch_stats": variables["batch_stats"],
+            "memory": memory,
+            "teacher_stats": teacher_variables.get("batch_stats", {}),
+        }
+
+    return jax.jit(initialize, static_argnums=range(5), compiler_options=run_once())
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _init(model: nn.Module, key: Array, example: Any) -> dict[str, Any]:
-    """Initializes a model; compiled, because running it eagerly takes longer than compiling."""
     return dict(model.init(key, example, train=False))
 
 
 def abstract_init(model: nn.Module, example: Any) -> dict[str, Any]:
     """Returns the shapes and dtypes of all that ``init`` creates, ``"perturbations"`` included."""
-    return _init.eval_shape(model, jax.random.key(0), example)
+    return _init.eval_shape(model, jax.eval_shape(lambda: jax.random.key(0)), example)
 
 
 def abstract_variables(model: nn.Module, example: Any) -> dict[str, Any]:

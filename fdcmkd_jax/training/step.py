@@ -97,6 +97,12 @@ class TrainStep:
         )
         return state, sums
 
+    def select_outputs(self, outputs: Mapping[str, Any]) -> Any:
+        """Selects what the method reads of frozen teachers' outputs by modality."""
+        if not self.teacher_input or self.method.needs.trained_teacher:
+            return None
+        return select(outputs, self.teacher_input)
+
     def _frozen_outputs(self, teacher_variables: Params, batch: Batch) -> Any:
         """Returns the outputs of a frozen teacher; None if there is none."""
         if batch.teacher_outputs is not None:

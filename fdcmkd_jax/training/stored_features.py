@@ -2,15 +2,13 @@
 
 import dataclasses
 import io
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import jax
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 from jaxtyping import Float, Int
 
-from fdcmkd_jax.data.base import Example, Source
+from fdcmkd_jax.data.base import Source
 from fdcmkd_jax.data.index import read_index
 from fdcmkd_jax.registry import ConfigError
 
@@ -102,47 +100,22 @@ def load(path: str | Path, *, num_classes: int) -> StoredOutputs:
     return stored
 
 
-class StoredTeacherSource:
-    """A split whose examples hold a teacher's stored outputs; see `CachedTeacherSource`.
-
-    Where pairs are broken, the outputs are those of the partner.
+class StoredRows:
+    """Stored outputs by row of a split: where pairs are broken, those of the partner.
 
     Args:
         source: The split as the student sees it.
-        stored: The outputs; of several teachers, by modality.
-        leave_out: Modalities that only the teacher reads.
+        stored: The outputs.
 
     Raises:
         ConfigError: If an example of the split has no stored outputs.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        stored: StoredOutputs | Mapping[str, StoredOutputs],
-        leave_out: Iterable[str] = (),
-    ) -> None:
-        self._source, self._stored = source, stored
-        self._left_out = {*leave_out, "partner"}
-        self.index = read_index(source)
-        ids = self.index.teacher_ids
-        self._rows = jax.tree.map(
-            lambda part: part.rows(ids), stored, is_leaf=lambda x: isinstance(x, StoredOutputs)
-        )
+    def __init__(self, source: Source, stored: StoredOutputs) -> None:
+        self._stored, self._rows = stored, stored.rows(read_index(source).teacher_ids)
 
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> Example:
-        example = self._source[index]
-        kept = {key: value for key, value in example.items() if key not in self._left_out}
-        if isinstance(self._stored, StoredOutputs):
-            return {**kept, "teacher": self._stored.record(int(self._rows[index]))}
-        records = {
-            modality: stored.record(int(self._rows[modality][index]))
-            for modality, stored in self._stored.items()
-        }
-        return {**kept, "teacher": records}
+    def __getitem__(self, row: int) -> dict[str, np.ndarray]:
+        return self._stored.record(int(self._rows[row]))
 
 
 def _check(stored: StoredOutputs, num_classes: int) -> None:

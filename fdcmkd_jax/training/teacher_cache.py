@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -12,11 +12,10 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 from flax import linen as nn
 
-from fdcmkd_jax.data.base import Example, Source
+from fdcmkd_jax.data.base import Example, Source, Transform
 from fdcmkd_jax.data.host import AsEvaluated, HostStage
 from fdcmkd_jax.data.index import read_index
 from fdcmkd_jax.training.state import abstract_outputs
-from fdcmkd_jax.training.teachers import Modality, TeacherGroup, select
 from fdcmkd_jax.types import Params, to_record
 
 LIMIT_MB = 256
@@ -26,6 +25,7 @@ FILE_LIMIT_MB = 8192
 """Limit of the outputs kept in a file; a teacher with larger outputs runs in every step."""
 
 
+@runtime_checkable
 class OutputRows(Protocol):
     """A teacher's outputs by row."""
 
@@ -38,8 +38,7 @@ class RowsInMemory:
     """Outputs as arrays.
 
     Args:
-        outputs: ``logits [N, ..., K]`` and ``features [N, ..., D]``; of several teachers, by
-            modality.
+        outputs: ``logits [N, ..., K]`` and ``features [N, ..., D]``.
     """
 
     def __init__(self, outputs: Mapping[str, Any]) -> None:
@@ -74,18 +73,19 @@ class RowsInFile:
         return jax.tree.unflatten(self._structure, arrays)
 
 
-class CachedTeacherSource:
-    """A split whose records hold a teacher's outputs in place of the teacher's inputs.
+class TaughtSource:
+    """A split whose records hold teachers' outputs, and no modality that nobody reads then.
 
     Args:
         source: The split.
-        outputs: The outputs, in the order of the split.
-        leave_out: Modalities that only the teacher reads.
+        outputs: Rows of outputs in the order of the split, by the teacher's modality.
+        leave_out: Keys of the records to leave out.
     """
 
-    def __init__(self, source: Source, outputs: OutputRows, leave_out: Iterable[str]) -> None:
-        self._source, self._outputs = source, outputs
-        self._left_out = {*leave_out, "partner"}
+    def __init__(
+        self, source: Source, outputs: Mapping[str, OutputRows], leave_out: Iterable[str] = ()
+    ) -> None:
+        self._source, self._outputs, self._left_out = source, dict(outputs), set(leave_out)
         self.index = read_index(source)
 
     def __len__(self) -> int:
@@ -94,64 +94,63 @@ class CachedTeacherSource:
     def __getitem__(self, index: int) -> Example:
         example = self._source[index]
         kept = {key: value for key, value in example.items() if key not in self._left_out}
-        return {**kept, "teacher": self._outputs[index]}
+        return {**kept, "teacher": {name: rows[index] for name, rows in self._outputs.items()}}
 
 
 def cache_teacher_outputs(
     source: Source,
-    stage: HostStage,
-    model: nn.Module | TeacherGroup,
+    transform: Transform | None,
+    model: nn.Module,
     variables: Params,
-    modality: Modality,
+    modality: str,
     *,
-    leave_out: Iterable[str],
     batch_size: int,
     spill_to: Path,
-) -> Source:
-    """Adds a teacher's outputs to a training split, if they are small enough to keep.
+) -> OutputRows | None:
+    """Computes a teacher's outputs on a training split, if they are small enough to keep.
 
     For a teacher whose input of an example is the same in every epoch. Where pairs are broken it is
     the partner's input, so a control has the outputs it would have had. Maps are not kept.
 
     Args:
-        source: The split as the student sees it.
-        stage: Makes the examples; the teacher reads them as evaluation sees them.
+        source: The split as the students see it.
+        transform: Makes an example of a record; None where records are examples. The teacher reads
+            examples as evaluation sees them.
         model: The teacher's backbone.
         variables: Its ``{"params", "batch_stats"}``.
         modality: The modality it reads.
-        leave_out: Modalities that only the teacher reads.
         batch_size: N of the pass that computes the outputs.
         spill_to: File for outputs that would take more than `LIMIT_MB` in memory, all N rows of
             logits and features together. A complete one of an earlier call is used again.
 
     Returns:
-        A `CachedTeacherSource`; ``source`` itself if they would take more than `FILE_LIMIT_MB`.
+        The rows; None if they would take more than `FILE_LIMIT_MB`.
     """
+    stage = HostStage(transform, (), (modality,))
     inputs = functools.partial(_stacked_inputs, AsEvaluated(source, stage), modality)
     batch_shapes = to_record(abstract_outputs(model, variables, inputs([0])))
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch_shapes)
     example_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
     if len(source) * example_bytes > FILE_LIMIT_MB * 2**20:
-        return source
+        return None
     batches = _run_over(len(source), model, variables, inputs, batch_size)
     if len(source) * example_bytes <= LIMIT_MB * 2**20:
-        outputs = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
-        return CachedTeacherSource(source, RowsInMemory(outputs), leave_out)
+        return RowsInMemory(jax.tree.map(lambda *parts: np.concatenate(parts), *batches))
     if not spill_to.is_file():
         _write(spill_to, batches)
-    return CachedTeacherSource(source, RowsInFile(spill_to, shapes), leave_out)
+    return RowsInFile(spill_to, shapes)
 
 
-def _stacked_inputs(source: Source, modality: Modality, rows: Sequence[int]) -> Any:
+def _stacked_inputs(source: Source, modality: str, rows: Sequence[int]) -> Any:
     """Stacks the teacher's inputs of some examples; a broken pair's is the partner's."""
     examples = (source[row] for row in rows)
-    inputs = [select(example.get("partner", example), modality) for example in examples]
+    inputs = [example.get("partner", example)[modality] for example in examples]
     return jax.tree.map(lambda *arrays: np.stack(arrays), *inputs)
 
 
 def _run_over(
     size: int,
-    model: nn.Module | TeacherGroup,
+    model: nn.Module,
     variables: Params,
     inputs: Callable[[Sequence[int]], Any],
     batch_size: int,
@@ -179,5 +178,5 @@ def _write(path: Path, batches: Iterable[Mapping[str, Any]]) -> None:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _apply(model: nn.Module | TeacherGroup, variables: Params, x: Any) -> dict[str, Any]:
+def _apply(model: nn.Module, variables: Params, x: Any) -> dict[str, Any]:
     return to_record(model.apply(variables, x, train=False))

@@ -83,3 +83,13 @@ def select(inputs: Mapping[str, Any], modality: Modality) -> Any:
     if isinstance(modality, str):
         return inputs[modality]
     return {name: inputs[name] for name in modality}
+
+
+def separate(teacher: Teacher) -> tuple[Teacher, ...]:
+    """Separates several teachers that run as one; a single one stays as it is."""
+    if not isinstance(teacher.model, TeacherGroup):
+        return (teacher,)
+    return tuple(
+        Teacher(model, name, {kind: trees[name] for kind, trees in teacher.variables.items()})
+        for name, model in teacher.model.models.items()
+    )

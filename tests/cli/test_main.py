@@ -1,6 +1,8 @@
 """The command line ``fdcmkd-jax``."""
 
 import importlib
+import subprocess
+import sys
 
 import pytest
 
@@ -38,3 +40,34 @@ def test_every_command_has_help_that_names_it(name, capsys):
 def test_every_command_is_a_module_of_the_package():
     for module, _ in cli.COMMANDS.values():
         assert callable(importlib.import_module(module).main)
+
+
+HEAVY = ("jax", "flax", "grain", "orbax", "tensorflow_datasets", "matplotlib", "sklearn")
+
+
+def loaded(statements):
+    """The heavy packages that some statements load, in a process of its own."""
+    report = f"import sys; print(*(name for name in {HEAVY} if name in sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", f"{statements}\n{report}"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return set(result.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("command", ["", "train", "study", "report"])
+def test_help_loads_nothing_heavy(command):
+    words = [command, "--help"] if command else ["--help"]
+    assert (
+        loaded(f"from fdcmkd_jax import cli\ntry: cli.main({words})\nexcept SystemExit: 0") == set()
+    )
+
+
+def test_a_config_is_checked_before_what_only_training_needs_is_loaded():
+    statements = (
+        "import runpy, fdcmkd_jax.config as configs\n"
+        "configs.resolve(runpy.run_path('configs/av_digits.py')['get_config']())"
+    )
+    assert loaded(statements) == {"jax", "flax"}

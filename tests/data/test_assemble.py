@@ -2,12 +2,12 @@
 
 import jax
 import numpy as np
-import pytest
 
 from fdcmkd_jax import tasks
 from fdcmkd_jax.data.host import HostStage
-from fdcmkd_jax.data.input import InputOptions, assemble, eval_batches, train_batches
+from fdcmkd_jax.data.input import InputOptions, assemble
 from fdcmkd_jax.data.pairing import View
+from fdcmkd_jax.data.stream import eval_batches, train_batches
 from fdcmkd_jax.types import Batch, Outputs
 
 N = 4
@@ -30,7 +30,7 @@ def stacked(**more):
 
 def test_a_batch_holds_the_students_input_and_its_targets():
     examples = stacked()
-    batch = assemble(examples, task=TASK, modality="image")
+    batch = assemble(examples, task=TASK, modalities=("image",))
     assert isinstance(batch, Batch)
     assert set(batch.inputs) == {"image"}
     assert batch.inputs["image"] is examples["image"]
@@ -44,7 +44,9 @@ def test_a_batch_holds_the_students_input_and_its_targets():
 
 def test_a_teacher_reads_the_same_examples():
     examples = stacked()
-    batch = assemble(examples, task=TASK, modality="image", teacher_modalities=("audio", "image"))
+    batch = assemble(
+        examples, task=TASK, modalities=("image",), teacher_modalities=("audio", "image")
+    )
     assert set(batch.teacher_inputs) == {"audio", "image"}
     assert batch.teacher_inputs["audio"] is examples["audio"]
 
@@ -52,18 +54,16 @@ def test_a_teacher_reads_the_same_examples():
 def test_where_pairs_are_broken_the_teacher_reads_the_partners():
     partner = {"audio": -stacked()["audio"], "image": -stacked()["image"]}
     batch = assemble(
-        stacked(partner=partner), task=TASK, modality="image", teacher_modalities=("audio",)
+        stacked(partner=partner), task=TASK, modalities=("image",), teacher_modalities=("audio",)
     )
     assert batch.teacher_inputs["audio"] is partner["audio"]
     np.testing.assert_array_equal(batch.inputs["image"], stacked()["image"])
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_outputs_computed_earlier_take_the_place_of_teacher_inputs(several):
+def test_outputs_computed_earlier_are_those_of_each_teacher():
     record = {"logits": np.zeros((N, 3)), "features": np.ones((N, 7))}
-    examples = stacked(teacher={"audio": record} if several else record)
-    batch = assemble(examples, task=TASK, modality="image", teacher_modalities=("audio",))
-    outputs = batch.teacher_outputs["audio"] if several else batch.teacher_outputs
+    batch = assemble(stacked(teacher={"audio": record}), task=TASK, modalities=("image",))
+    outputs = batch.teacher_outputs["audio"]
     assert batch.teacher_inputs == {}
     assert isinstance(outputs, Outputs)
     assert outputs.features is record["features"]
@@ -71,9 +71,18 @@ def test_outputs_computed_earlier_take_the_place_of_teacher_inputs(several):
 
 
 def test_stored_features_without_logits_have_none():
-    examples = stacked(teacher={"features": np.ones((N, 7))})
-    batch = assemble(examples, task=TASK, modality="image", teacher_modalities=("audio",))
-    assert batch.teacher_outputs.logits is None
+    examples = stacked(teacher={"audio": {"features": np.ones((N, 7))}})
+    batch = assemble(examples, task=TASK, modalities=("image",))
+    assert batch.teacher_outputs["audio"].logits is None
+
+
+def test_models_that_train_together_read_one_batch():
+    examples = stacked()
+    batch = assemble(examples, task=TASK, modalities=("image", "audio"))
+    assert {name: batch.inputs[name] is examples[name] for name in batch.inputs} == {
+        "image": True,
+        "audio": True,
+    }
 
 
 def test_a_batch_passes_through_jit_and_a_stream():
@@ -84,12 +93,12 @@ def test_a_batch_passes_through_jit_and_a_stream():
     split = View(rows)
 
     def make_batch(examples):
-        return assemble(examples, task=TASK, modality="image", teacher_modalities=("audio",))
+        return assemble(examples, task=TASK, modalities=("image",), teacher_modalities=("audio",))
 
-    stage, options = HostStage(None, "image", ("audio",)), InputOptions(batch_size=2)
+    stage, options = HostStage(None, ("image",), ("audio",)), InputOptions(batch_size=2)
     batch = next(train_batches(split, options, make_batch, stage, seed=0))
     again = jax.jit(lambda x: x)(batch)
     jax.tree.map(np.testing.assert_array_equal, again, batch)
-    (evaluated, _) = eval_batches(rows, 2, make_batch, stage, options.reading)
+    (evaluated, _) = eval_batches(rows, 2, make_batch, stage, options)
     np.testing.assert_array_equal(evaluated.inputs["image"], stacked()["image"][:2])
     assert evaluated.targets.labelled.all()

@@ -34,9 +34,13 @@ def assert_same(actual, expected):
 
 
 STAGES = {
-    "transform": (HostStage(raw_data.transform, "image", ("audio",)), RECORD, OTHER),
-    "augmentation": (HostStage(None, "image", ("audio",), CHANGES), arrays(), arrays(1)),
-    "teacher of both": (HostStage(None, "image", ("audio", "image"), CHANGES), arrays(), arrays(1)),
+    "transform": (HostStage(raw_data.transform, ("image",), ("audio",)), RECORD, OTHER),
+    "augmentation": (HostStage(None, ("image",), ("audio",), CHANGES), arrays(), arrays(1)),
+    "teacher of both": (
+        HostStage(None, ("image",), ("audio", "image"), CHANGES),
+        arrays(),
+        arrays(1),
+    ),
 }
 
 
@@ -75,8 +79,8 @@ def test_one_state_of_the_generator_gives_one_example_and_evaluation_always_the_
 
 
 def test_the_draws_of_a_modality_do_not_depend_on_who_reads_the_others():
-    alone = HostStage(None, "image", (), CHANGES)
-    together = HostStage(None, "image", ("audio",), CHANGES)
+    alone = HostStage(None, ("image",), (), CHANGES)
+    together = HostStage(None, ("image",), ("audio",), CHANGES)
     for seed in range(10):
         one, both = (stage(arrays(), generator(seed)) for stage in (alone, together))
         assert_same(one["image"], both["image"])
@@ -88,8 +92,11 @@ def test_only_the_modalities_that_are_read_are_made():
     paired = stage({**record, "partner": other}, None)
     assert set(paired) == {"image", "label", "id", "partner"}
     assert set(paired["partner"]) == {"audio", "label", "id"}
-    stored = stage({**record, "teacher": {"features": np.zeros(4)}, "partner": other}, None)
+    alone = HostStage(raw_data.transform, ("image",))
+    stored = alone({**record, "teacher": {"audio": np.zeros(4)}, "partner": other}, None)
     assert set(stored) == {"image", "label", "id", "teacher"}
+    both = HostStage(raw_data.transform, ("image", "audio"))
+    assert set(both(record, None)) == {"audio", "image", "label", "id"}
 
 
 def test_what_the_pipeline_added_is_passed_on_and_hidden_from_the_transform():
@@ -100,13 +107,13 @@ def test_what_the_pipeline_added_is_passed_on_and_hidden_from_the_transform():
         return raw_data.transform(record, random, modalities)
 
     added = {"labelled": np.False_, "mask": np.True_}
-    example = HostStage(transform, "image")({**RECORD, **added}, None)
+    example = HostStage(transform, ("image",))({**RECORD, **added}, None)
     assert {name: example[name] for name in added} == added
     assert keys == [set(RECORD)]
 
 
 def test_evaluation_does_not_augment():
-    assert_same(HostStage(None, "image", (), CHANGES)(arrays(), None), arrays())
+    assert_same(HostStage(None, ("image",), (), CHANGES)(arrays(), None), arrays())
 
 
 def test_a_split_as_evaluated_has_the_examples_of_evaluation():

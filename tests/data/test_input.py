@@ -1,6 +1,5 @@
-"""Batches from a split: order, remainders, augmentation, position, processes."""
+"""Training batches from a split: order, remainders, augmentation, position, processes."""
 
-import itertools
 import json
 import time
 from contextlib import closing
@@ -10,84 +9,27 @@ import jax
 import numpy as np
 import pytest
 import raw_data
+from input_cases import (
+    AUGMENT,
+    IDS,
+    PLAIN,
+    RAW,
+    SIZE,
+    SPLIT,
+    as_stacked,
+    assert_same,
+    evaluated,
+    ids,
+    make_split,
+    stream,
+    take,
+    use_process,
+)
 
-from fdcmkd_jax.data import augment
-from fdcmkd_jax.data import input as input_path
+from fdcmkd_jax.data import stream as streams
 from fdcmkd_jax.data.host import HostStage
-from fdcmkd_jax.data.pairing import View
+from fdcmkd_jax.data.input import InputOptions, steps_per_epoch
 from fdcmkd_jax.registry import ConfigError
-
-SIZE = 22
-AUGMENT = {
-    "image": {"name": "shift", "pixels": 2},
-    "audio": {"name": "mask_frames", "max_frames": 3},
-}
-
-
-def make_split(size=SIZE):
-    """Examples without zeros, told apart by `id`."""
-    random = np.random.default_rng(0)
-    return [
-        {
-            "audio": random.uniform(1, 2, size=(5, 3)).astype(np.float32),
-            "image": random.uniform(1, 2, size=(6, 6, 1)).astype(np.float32),
-            "label": np.int32(row % 3),
-            "id": np.int32(100 + row),
-            "labelled": np.True_,
-        }
-        for row in range(size)
-    ]
-
-
-SPLIT = make_split()
-IDS = [int(example["id"]) for example in SPLIT]
-RAW = View(raw_data.records("train", 44), kind="mismatched")
-
-
-def as_stacked(examples):
-    """Stacked examples as they are, in place of a `Batch`."""
-    return examples
-
-
-PLAIN = HostStage(None, "image", ("audio",))
-
-
-def stage_of(changes):
-    """Augments both modalities, of which a teacher reads the sound."""
-    made = {modality: augment.make(**options) for modality, options in changes.items()}
-    return HostStage(None, "image", ("audio",), made)
-
-
-def stream(*, seed=0, source=SPLIT, batch_size=4, **options):
-    options = input_path.InputOptions(batch_size=batch_size, **options)
-    stage = stage_of(options.augment)
-    return input_path.train_batches(source, options, as_stacked, stage, seed=seed)
-
-
-def evaluated(source, batch_size, num_threads=1):
-    reading = input_path.InputOptions(batch_size, num_threads=num_threads).reading
-    return list(input_path.eval_batches(source, batch_size, as_stacked, PLAIN, reading))
-
-
-def take(iterator, count):
-    return list(itertools.islice(iterator, count))
-
-
-def ids(batches):
-    """The `id` of every real row, in order."""
-    return [int(i) for batch in batches for i in batch["id"][batch["mask"]]]
-
-
-def assert_same(actual, expected):
-    assert len(actual) == len(expected)
-    for one, other in zip(actual, expected, strict=True):
-        jax.tree.map(np.testing.assert_array_equal, one, other)
-
-
-def use_process(patch, index, count=2):
-    """Lets the input_path believe that it runs in one of several processes."""
-    patch.setattr(input_path.jax, "process_index", lambda: index)
-    patch.setattr(input_path.jax, "process_count", lambda: count)
 
 
 @pytest.mark.parametrize("augment", [{}, AUGMENT], ids=["plain", "augmented"])
@@ -111,8 +53,8 @@ def test_every_epoch_has_an_order_of_its_own():
 
 @pytest.mark.parametrize(("size", "seed"), [(10, 0), (10, 1), (SIZE, 0)])
 def test_the_order_is_that_of_grains_own_shuffle(size, seed):
-    options = input_path.InputOptions(batch_size=1)
-    batches = input_path.train_batches(make_split(size), options, as_stacked, PLAIN, seed=seed)
+    options = InputOptions(batch_size=1)
+    batches = streams.train_batches(make_split(size), options, as_stacked, PLAIN, seed=seed)
     expected = grain.MapDataset.source(IDS[:size]).seed(seed).shuffle()
     assert ids(take(batches, 3 * size)) == [expected[place] for place in range(3 * size)]
 
@@ -158,8 +100,8 @@ def test_a_split_that_divides_evenly_is_not_padded():
     [(4, True, 5), (4, False, 6), (11, True, 2), (11, False, 2), (22, True, 1), (64, False, 1)],
 )
 def test_steps_per_epoch_count_the_batches_of_an_epoch(batch_size, drop_remainder, expected):
-    options = input_path.InputOptions(batch_size, drop_remainder=drop_remainder)
-    assert input_path.steps_per_epoch(SPLIT, options) == expected
+    options = InputOptions(batch_size, drop_remainder=drop_remainder)
+    assert steps_per_epoch(SPLIT, options) == expected
 
 
 def test_a_split_smaller_than_a_padded_batch_fills_one():
@@ -223,11 +165,11 @@ def test_restored_position_continues_as_if_never_interrupted(augment, num_thread
 
 
 def test_worker_processes_change_nothing_and_continue_any_position():
-    stage = HostStage(raw_data.transform, "image", ("audio",))
+    stage = HostStage(raw_data.transform, ("image",), ("audio",))
 
     def fresh(**more):
-        read = input_path.InputOptions(batch_size=8, drop_remainder=False, **more)
-        return input_path.train_batches(RAW, read, as_stacked, stage, seed=1)
+        read = InputOptions(batch_size=8, drop_remainder=False, **more)
+        return streams.train_batches(RAW, read, as_stacked, stage, seed=1)
 
     expected = take(fresh(), 12)
     with closing(fresh(num_workers=2, num_threads=2, prefetch_batches=4)) as reader:
@@ -283,43 +225,9 @@ def test_processes_share_each_batch_of_one_process(monkeypatch, drop_remainder, 
         assert_same([joined], [batch])
 
 
-def test_evaluation_reads_the_split_in_order_and_shows_every_label():
-    batches = evaluated(SPLIT, 8)
-    assert ids(batches) == IDS
-    assert [len(batch["id"]) for batch in batches] == [8, 8, 8]
-    for batch in batches:
-        assert batch["labelled"][batch["mask"]].all()
-
-
-def test_evaluation_pads_and_masks_its_last_batch():
-    masks = [batch["mask"].tolist() for batch in evaluated(SPLIT, 8)]
-    assert masks == [[True] * 8, [True] * 8, [True] * 6 + [False] * 2]
-
-
-def test_evaluation_does_not_pad_what_divides_evenly():
-    batches = evaluated(SPLIT, 11)
-    assert [batch["mask"].all() for batch in batches] == [True, True]
-
-
-def test_evaluation_shows_labels_that_were_hidden_in_training():
-    hidden = [{**example, "labelled": np.False_} for example in SPLIT]
-    assert all(b["labelled"][b["mask"]].all() for b in evaluated(hidden, 8))
-
-
-def test_evaluating_processes_share_the_split_in_as_many_batches_each(monkeypatch):
-    shares = []
-    for index in range(2):
-        with monkeypatch.context() as patch:
-            use_process(patch, index)
-            shares.append(evaluated(SPLIT, 8))
-    assert [len(share) for share in shares] == [3, 3]
-    assert all(len(batch["id"]) == 4 for share in shares for batch in share)
-    assert sorted(ids(shares[0]) + ids(shares[1])) == IDS
-
-
 def test_a_batch_larger_than_the_split_is_refused_with_both_numbers():
     with pytest.raises(ValueError, match="batch_size is 23, but there are only 22 training"):
-        input_path.steps_per_epoch(SPLIT, input_path.InputOptions(23))
+        steps_per_epoch(SPLIT, InputOptions(23))
 
 
 @pytest.mark.parametrize(
@@ -338,7 +246,7 @@ def test_a_batch_larger_than_the_split_is_refused_with_both_numbers():
 )
 def test_a_number_out_of_range_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        input_path.InputOptions(**options)
+        InputOptions(**options)
 
 
 def test_an_unknown_augmentation_is_refused_before_anything_is_read():

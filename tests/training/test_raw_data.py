@@ -127,8 +127,9 @@ def test_outputs_of_a_teacher_are_kept_unless_its_input_is_augmented(
 
     monkeypatch.setattr(raw_data, "raw_data", changed)
     job, context = job_and_context(raw_config(), tmp_path, drawn)
-    source = with_teacher_outputs(job, context)
+    source, running = with_teacher_outputs([job], context)
     assert ("teacher" in source[0]) == kept
+    assert ("audio" in running) != kept
 
 
 def test_a_preprocessed_model_has_the_variables_of_its_backbone():

@@ -12,6 +12,7 @@ from fdcmkd_jax import experiment
 from fdcmkd_jax.data.pairing import View
 from fdcmkd_jax.registry import ConfigError
 from fdcmkd_jax.training import stored_features
+from fdcmkd_jax.training.teacher_cache import TaughtSource
 
 WIDTH = 5
 
@@ -66,12 +67,14 @@ def test_a_source_finds_the_outputs_of_each_example_by_its_id(tmp_path, train):
     arrays = outputs_of(train)
     np.savez(tmp_path / "audio.npz", **arrays)
     stored = stored_features.load(tmp_path / "audio.npz", num_classes=NUM_CLASSES)
-    source = stored_features.StoredTeacherSource(train, stored, leave_out=("audio",))
+    rows = {"audio": stored_features.StoredRows(train, stored)}
+    source = TaughtSource(train, rows, leave_out=("audio",))
     assert len(source) == len(train)
     for row in (0, 17, len(train) - 1):
         example = source[row]
         (place,) = np.flatnonzero(arrays["id"] == train[row]["id"])
-        np.testing.assert_array_equal(example["teacher"]["features"], arrays["features"][place])
+        features = example["teacher"]["audio"]["features"]
+        np.testing.assert_array_equal(features, arrays["features"][place])
         assert "audio" not in example
         np.testing.assert_array_equal(example["image"], train[row]["image"])
 
@@ -81,22 +84,10 @@ def test_where_pairs_are_broken_the_outputs_are_the_partners(tmp_path, train):
     np.savez(tmp_path / "audio.npz", **arrays)
     stored = stored_features.load(tmp_path / "audio.npz", num_classes=NUM_CLASSES)
     view = View(train, kind="mismatched", seed=3)
-    source = stored_features.StoredTeacherSource(view, stored)
+    rows = stored_features.StoredRows(view, stored)
     for row in range(len(view)):
         (place,) = np.flatnonzero(arrays["id"] == view[row]["partner"]["id"])
-        np.testing.assert_array_equal(source[row]["teacher"]["features"], arrays["features"][place])
-        assert "partner" not in source[row]
-
-
-def test_several_teachers_have_outputs_by_modality(train):
-    arrays = outputs_of(train)
-    stored = {
-        name: stored_features.StoredOutputs(name, arrays["id"], arrays["features"] + shift, None)
-        for name, shift in (("audio", 0), ("text", 1))
-    }
-    example = stored_features.StoredTeacherSource(train, stored)[4]
-    difference = example["teacher"]["text"]["features"] - example["teacher"]["audio"]["features"]
-    np.testing.assert_allclose(difference, 1, rtol=1e-5)
+        np.testing.assert_array_equal(rows[row]["features"], arrays["features"][place])
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
-from fdcmkd_jax.data import records
 from fdcmkd_jax.data.av_digits import protocol, raw
-from fdcmkd_jax.data.av_digits.builder import AvDigits, AvDigitsConfig
 from fdcmkd_jax.data.av_digits.preprocessing import constants, preprocessing
 from fdcmkd_jax.data.base import Dataset, Example, Source
 from fdcmkd_jax.registry import ConfigError
@@ -51,6 +48,12 @@ def av_digits(*, data_dir: Path, seed: int, pairs_per_class: int = 20) -> Datase
         ConfigError: If the raw data are not installed, or the records under ``data_dir`` were made
             from other raw data, or cannot be read.
     """
+    # Takes a moment, and only a run that reads the digits needs it.
+    import tensorflow_datasets as tfds
+
+    from fdcmkd_jax.data import records
+    from fdcmkd_jax.data.av_digits.builder import AvDigits, AvDigitsConfig
+
     protocol.check_draw(seed=seed, pairs_per_class=pairs_per_class)
     fingerprint = raw.fingerprint()
     config = AvDigitsConfig(seed=seed, pairs_per_class=pairs_per_class)

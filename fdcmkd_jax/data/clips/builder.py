@@ -11,14 +11,16 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from fdcmkd_jax.data import records
-from fdcmkd_jax.data.base import Source
 from fdcmkd_jax.data.clips.clip_set import Clip, ClipSet, Defect
-from fdcmkd_jax.data.clips.decoding import decode_clips, read_decoded
-from fdcmkd_jax.data.index import Index, Indexed
+from fdcmkd_jax.data.clips.decoding import (
+    VERSION,
+    decoded_folder,
+    read_decoded,
+    records_folder,
+    usable_clips,
+    waveform_dtype,
+)
 from fdcmkd_jax.registry import ConfigError
-
-NATIVE_RATE = 16_000
-VERSION = "1.0.0"
 
 
 class Variant(tfds.core.BuilderConfig):
@@ -42,7 +44,7 @@ class Variant(tfds.core.BuilderConfig):
         self.skipped: Sequence[Defect] = ()
 
 
-class PairedClips(tfds.core.GeneratorBasedBuilder):
+class PairedClips(records.OrderedBuilder):
     """Clips with sound and pictures."""
 
     VERSION = tfds.core.Version(VERSION)
@@ -71,7 +73,6 @@ class PairedClips(tfds.core.GeneratorBasedBuilder):
                     "id": tfds.features.Scalar(dtype=np.int32),
                 }
             ),
-            # The order of the records is that of the columns.
             disable_shuffling=True,
             metadata=tfds.core.MetadataDict(
                 columns=columns, skipped=[list(defect) for defect in config.skipped]
@@ -92,15 +93,6 @@ class PairedClips(tfds.core.GeneratorBasedBuilder):
                 number,
                 {"waveform": waveform, "frames": frames, "label": clip.label, "id": number},
             )
-
-
-def waveform_dtype(sample_rate: int) -> str:
-    """Returns the dtype of stored waveforms.
-
-    Resampled sound is kept as float32: rounded to 16 bits, the empty high bins of a spectrogram
-    would hold the rounding.
-    """
-    return "int16" if sample_rate == NATIVE_RATE else "float32"
 
 
 def prepare(
@@ -131,11 +123,10 @@ def prepare(
     Raises:
         ConfigError: If the lists are not there, a defect is refused, or no clip of a split is left.
     """
-    name = records_name(clip_set, sample_rate, variant)
-    folder = data_dir / PairedClips.name / name / VERSION
+    folder = records_folder(clip_set, data_dir, sample_rate, variant)
     if folder.is_dir():
         return folder
-    cache = decoded_folder(data_dir, name)
+    cache = decoded_folder(folder)
     clips, skipped = usable_clips(clip_set, manual_dir, cache, sample_rate)
     if skipped and strict:
         raise ConfigError(f"{clip_set.name}: {summary(skipped)}; data.strict refuses them.")
@@ -147,7 +138,7 @@ def prepare(
             raise ConfigError(
                 f"{clip_set.name}: no clip of the split {split} can be used: {summary(skipped)}."
             )
-    config = Variant(clip_set, sample_rate, name)
+    config = Variant(clip_set, sample_rate, folder.parent.name)
     config.clips, config.skipped = clips, skipped
     config.ids = {clip.name: number for number, clip in enumerate(clip_set.listing(manual_dir)[0])}
     config.cache = cache
@@ -156,35 +147,6 @@ def prepare(
     )
     shutil.rmtree(cache, ignore_errors=True)
     return folder
-
-
-def usable_clips(
-    clip_set: ClipSet, manual_dir: Path | None, cache: Path, sample_rate: int
-) -> tuple[list[Clip], list[Defect]]:
-    """Decodes all clips; returns those that can be used, and every defect of lists and files."""
-    clips, defects = clip_set.listing(manual_dir)
-    assert manual_dir is not None, "checked by listing"
-    unusable = decode_clips(
-        clips,
-        manual_dir,
-        cache,
-        sample_rate=sample_rate,
-        dtype=waveform_dtype(sample_rate),
-        min_frames=clip_set.min_frames,
-        title=f"decoding {clip_set.name}",
-    )
-    names = {defect.name for defect in unusable}
-    return [clip for clip in clips if clip.name not in names], [*defects, *unusable]
-
-
-def records_name(clip_set: ClipSet, sample_rate: int, variant: str) -> str:
-    """Returns the name of a variant of a set's records."""
-    return "_".join(filter(None, (clip_set.name, variant, f"{sample_rate}hz")))
-
-
-def decoded_folder(data_dir: Path, name: str) -> Path:
-    """Returns the folder of the decoded clips of a variant, which are removed once packed."""
-    return data_dir / PairedClips.name / f"{name}_decoded"
 
 
 def summary(defects: Sequence[Defect]) -> str:
@@ -196,47 +158,6 @@ def summary(defects: Sequence[Defect]) -> str:
         more = ", ..." if count > 3 else ""
         parts.append(f"{count} {kind} ({', '.join(names[:3])}{more})")
     return "; ".join(parts)
-
-
-class PreparedSplit(Indexed):
-    """A split of prepared records.
-
-    Attributes:
-        names: The clips' names.
-        groups: The speakers or source videos.
-    """
-
-    def __init__(self, records: Source, columns: dict[str, Any]) -> None:
-        labels, ids = (np.array(columns[name], np.int32) for name in ("labels", "ids"))
-        super().__init__(records, Index.of(labels, ids))
-        self.names, self.groups = list(columns["names"]), list(columns["groups"])
-
-
-def read_prepared(folder: Path) -> tuple[tuple[str, ...], dict[str, PreparedSplit]]:
-    """Opens prepared records; reads none of them.
-
-    Args:
-        folder: As `prepare` returned it.
-
-    Returns:
-        The names of the classes, and the splits.
-
-    Raises:
-        ConfigError: If the records are damaged.
-    """
-    try:
-        builder = tfds.builder_from_directory(folder)
-        columns = builder.info.metadata["columns"]
-        splits = {
-            split: PreparedSplit(builder.as_data_source(split=split), columns[split])
-            for split in columns
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"cannot read the records under {folder} ({error}); delete that folder to prepare them "
-            "again."
-        ) from error
-    return tuple(builder.info.features["label"].names), splits
 
 
 def _by_split(clips: Sequence[Clip]) -> dict[str, list[Clip]]:

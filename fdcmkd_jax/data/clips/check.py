@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from fdcmkd_jax.data.clips.builder import decoded_folder, records_name, usable_clips
 from fdcmkd_jax.data.clips.clip_set import ClipSet, Defect
+from fdcmkd_jax.data.clips.decoding import decoded_folder, records_folder, usable_clips
 
 SHOWN = 5
 """Number of defects of a kind that are shown."""
@@ -124,7 +124,7 @@ def check_files(
     Raises:
         ConfigError: If a list or folder is missing.
     """
-    cache = decoded_folder(data_dir, records_name(clip_set, sample_rate, variant))
+    cache = decoded_folder(records_folder(clip_set, data_dir, sample_rate, variant))
     folder = Path(manual_dir) if manual_dir else None
     listed = clip_set.listing(folder).clips
     usable, defects = usable_clips(clip_set, folder, cache, sample_rate)

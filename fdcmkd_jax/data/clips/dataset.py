@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Bool
 
 from fdcmkd_jax.data.base import Dataset, Source
-from fdcmkd_jax.data.clips import builder
-from fdcmkd_jax.data.clips.builder import PreparedSplit, waveform_dtype
 from fdcmkd_jax.data.clips.clip_set import ClipSet
+from fdcmkd_jax.data.clips.decoding import waveform_dtype
 from fdcmkd_jax.data.clips.generate import generate
+from fdcmkd_jax.data.clips.prepared import PreparedSplit, read_prepared
 from fdcmkd_jax.data.clips.preprocessing import of_audio, of_visual
 from fdcmkd_jax.data.clips.spectrogram import Spectrogram
 from fdcmkd_jax.data.clips.transform import MODALITIES, ClipTransform
@@ -56,6 +56,8 @@ def load(
         ConfigError: If the records are neither prepared nor can be.
         ValueError: If a value is out of range.
     """
+    from fdcmkd_jax.data.clips import builder  # Imports TFDS, which takes a moment.
+
     stage = ClipTransform(
         num_samples=spectrogram.num_samples, mask_shape=spectrogram.shape[:2], **transform
     )
@@ -70,7 +72,7 @@ def load(
         variant=variant,
         strict=strict,
     )
-    class_names, prepared = builder.read_prepared(folder)
+    class_names, prepared = read_prepared(folder)
     splits: dict[str, Source] = dict(prepared)
     if "val" not in splits:
         splits |= carve_validation(prepared["train"], validation, whole_groups=whole_groups)
@@ -123,5 +125,5 @@ def carve_validation(
 def _first_by_hash(keys: Sequence[str], share: float) -> Bool[np.ndarray, " N"]:
     """Marks the rows whose key is among the first of the distinct keys, in the order of a hash."""
     ordered = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode()).digest())
-    chosen = set(ordered[: round(share * len(ordered))])
+    chosen = set(ordered[: max(0, round(share * len(ordered)))])
     return np.array([key in chosen for key in keys])

@@ -13,6 +13,7 @@ from fdcmkd_jax.registry import ConfigError
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
 JPEG_QUALITY = 95
+MAX_CHANNELS = 8
 MISSING_SHARE = 0.2
 """Share of its stated duration that a file may lack before it counts as cut short."""
 
@@ -65,10 +66,12 @@ def read_sound(
     sound, rate = _read_wav(path) if path.suffix == ".wav" else _decode_sound(path)
     if segment is not None and segment[1] > segment[0]:
         sound = sound[round(segment[0] * rate) : round(segment[1] * rate)]
-    if not np.any(np.round(sound * 32768)):
-        raise ClipError("silent", f"{path.name}: no sample differs from zero")
+    if not np.isfinite(sound).all():
+        raise ClipError("unreadable file", f"{path.name} holds samples that are not finite")
     if rate != sample_rate:
         sound = library("soxr").resample(sound, rate, sample_rate, quality="HQ")
+    if not np.any(np.round(sound * 32768)):
+        raise ClipError("silent", f"{path.name}: no sample differs from zero")
     return np.clip(sound, -1, 1).astype(np.float32)
 
 
@@ -174,13 +177,13 @@ def _read_wav(path: Path) -> tuple[Float[np.ndarray, " S"], int]:
 def _decode_sound(path: Path) -> tuple[Float[np.ndarray, " S"], int]:
     av = library("av")
     try:
-        with av.open(os.fspath(path)) as container:
+        with av.open(os.fspath(path), metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise ClipError("no sound", f"{path.name} has no sound stream")
             stream = container.streams.audio[0]
             planar = av.AudioResampler(format="fltp")
             parts = [
-                part.to_ndarray().mean(axis=0)
+                _average_channels(part, path)
                 for frame in container.decode(stream)
                 for part in planar.resample(frame)
             ]
@@ -194,12 +197,19 @@ def _decode_sound(path: Path) -> tuple[Float[np.ndarray, " S"], int]:
     return sound, rate
 
 
+def _average_channels(frame: Any, path: Path) -> Float[np.ndarray, " S"]:
+    count = frame.layout.nb_channels
+    if count > MAX_CHANNELS:  # PyAV would read beyond the planes of the frame.
+        raise ClipError("unreadable file", f"{path.name} states {count} channels of sound")
+    return frame.to_ndarray().mean(axis=0)
+
+
 def _decode_frames(path: Path) -> Iterator[tuple[Any, int]]:
     """Yields each frame with the whole part of the frame rate."""
     av = library("av")
     count = 0
     try:
-        with av.open(os.fspath(path)) as container:
+        with av.open(os.fspath(path), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise ClipError("no picture", f"{path.name} has no picture stream")
             stream = container.streams.video[0]

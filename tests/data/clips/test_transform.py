@@ -103,7 +103,7 @@ def test_a_modality_is_drawn_alike_whoever_reads_the_other(name):
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_a_partner_identical_to_the_example_gets_the_arrays_of_the_true_pair(name):
     clip, other = record(), record(1)
-    stage = HostStage(TRANSFORMS[name], "visual", ("audio", "visual"))
+    stage = HostStage(TRANSFORMS[name], ("visual",), ("audio", "visual"))
     for seed in range(10):
         true = stage(clip, generator(seed))
         broken = stage({**clip, "partner": clip}, generator(seed))
