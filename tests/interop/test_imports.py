@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForPreTraining, BertModel
 from fdcmkd_jax import interop, models
 from fdcmkd_jax.interop import catalog, imports
 from fdcmkd_jax.registry import ConfigError
-from fdcmkd_jax.training.checkpoint import ModelDescription
+from fdcmkd_jax.training.checkpoint import ModelDescription, load_variables
 
 SIZES = {
     "vocab_size": 40,
@@ -67,6 +67,9 @@ def test_a_bert_with_older_names_and_heads_is_imported_from_its_folder(pretraine
     actual = ModelDescription.read(folder / "out")
     assert actual == ModelDescription("text", OPTIONS, K, (None,))
     assert (folder / "out" / "tokenizer.json").read_text() == "{}"
+    like = catalog.abstract_variables(models.make(**OPTIONS, num_classes=K), 0)
+    variables, step = load_variables(folder / "out", like)
+    assert (variables["batch_stats"], step) == ({}, 0)
     report = (folder / "out" / "import.txt").read_text().splitlines()
     fates = {line.split()[-1]: line.rsplit(maxsplit=1)[0] for line in report}
     assert fates["embeddings.LayerNorm.weight"] == "loaded"
