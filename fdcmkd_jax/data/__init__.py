@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fdcmkd_jax.data import ave, crema_d, crisis_mmd, vggsound50
+from fdcmkd_jax.data import ave, crema_d, crisis_mmd, nyu_depth_v2, vggsound50
 from fdcmkd_jax.data.av_digits import av_digits
 from fdcmkd_jax.data.av_digits.preprocessing import preprocessing as av_digits_preprocessing
 from fdcmkd_jax.data.base import Dataset, Example, Preprocessing, Source
@@ -12,6 +12,7 @@ from fdcmkd_jax.data.clips.check import Report
 from fdcmkd_jax.data.clips.preprocessing import preprocessing as clips_preprocessing
 from fdcmkd_jax.data.image_text.stages import preprocessing as image_text_preprocessing
 from fdcmkd_jax.data.openmoji import openmoji
+from fdcmkd_jax.data.rgbd.stages import preprocessing as rgbd_preprocessing
 from fdcmkd_jax.registry import ConfigError, build
 
 TABLE: Mapping[str, Callable[..., Dataset]] = {
@@ -19,6 +20,7 @@ TABLE: Mapping[str, Callable[..., Dataset]] = {
     "ave": ave.ave,
     "crema_d": crema_d.crema_d,
     "crisis_mmd": crisis_mmd.crisis_mmd,
+    "nyu_depth_v2": nyu_depth_v2.nyu_depth_v2,
     "openmoji": openmoji,
     "vggsound50": vggsound50.vggsound50,
 }
@@ -29,6 +31,7 @@ PREPROCESSING: Mapping[str, Callable[[str, Mapping[str, Any]], Preprocessing]] =
     "ave": clips_preprocessing,
     "crema_d": clips_preprocessing,
     "crisis_mmd": image_text_preprocessing,
+    "nyu_depth_v2": rgbd_preprocessing,
     "openmoji": image_text_preprocessing,
     "vggsound50": clips_preprocessing,
 }
@@ -38,6 +41,7 @@ CHECKS: Mapping[str, Callable[..., Report]] = {
     "ave": ave.check,
     "crema_d": crema_d.check,
     "crisis_mmd": crisis_mmd.check,
+    "nyu_depth_v2": nyu_depth_v2.check,
     "vggsound50": vggsound50.check,
 }
 """The function that checks the downloaded files of each data set that has any."""

@@ -112,7 +112,7 @@ def carve_validation(
     Raises:
         ValueError: If the share leaves a part without a clip.
     """
-    chosen = _first_by_hash(train.groups if whole_groups else train.names, share)
+    chosen = first_by_hash(train.groups if whole_groups else train.names, share)
     if chosen.all() or not chosen.any():
         raise ValueError(
             f"validation must be a share that leaves clips in both parts, got {share} of "
@@ -122,7 +122,7 @@ def carve_validation(
     return {name: Indexed(train, train.index, part) for name, part in rows.items()}
 
 
-def _first_by_hash(keys: Sequence[str], share: float) -> Bool[np.ndarray, " N"]:
+def first_by_hash(keys: Sequence[str], share: float) -> Bool[np.ndarray, " N"]:
     """Marks the rows whose key is among the first of the distinct keys, in the order of a hash."""
     ordered = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode()).digest())
     chosen = set(ordered[: max(0, round(share * len(ordered)))])
