@@ -10,6 +10,7 @@ from fdcmkd_jax.data.av_digits.preprocessing import preprocessing as av_digits_p
 from fdcmkd_jax.data.base import Dataset, Example, Preprocessing, Source
 from fdcmkd_jax.data.clips.check import Report
 from fdcmkd_jax.data.clips.preprocessing import preprocessing as clips_preprocessing
+from fdcmkd_jax.data.doom_rgbd import doom_rgbd
 from fdcmkd_jax.data.image_text.stages import preprocessing as image_text_preprocessing
 from fdcmkd_jax.data.openmoji import openmoji
 from fdcmkd_jax.data.rgbd.stages import preprocessing as rgbd_preprocessing
@@ -20,6 +21,7 @@ TABLE: Mapping[str, Callable[..., Dataset]] = {
     "ave": ave.ave,
     "crema_d": crema_d.crema_d,
     "crisis_mmd": crisis_mmd.crisis_mmd,
+    "doom_rgbd": doom_rgbd,
     "nyu_depth_v2": nyu_depth_v2.nyu_depth_v2,
     "openmoji": openmoji,
     "vggsound50": vggsound50.vggsound50,
@@ -31,6 +33,7 @@ PREPROCESSING: Mapping[str, Callable[[str, Mapping[str, Any]], Preprocessing]] =
     "ave": clips_preprocessing,
     "crema_d": clips_preprocessing,
     "crisis_mmd": image_text_preprocessing,
+    "doom_rgbd": rgbd_preprocessing,
     "nyu_depth_v2": rgbd_preprocessing,
     "openmoji": image_text_preprocessing,
     "vggsound50": clips_preprocessing,
