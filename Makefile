@@ -6,7 +6,7 @@
 PYTHON ?= python3
 WORKDIR ?= runs/demo
 .DEFAULT_GOAL := help
-.PHONY: help demo test format docs docs-serve clean
+.PHONY: help demo test bench format docs docs-serve clean
 
 help:  ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 — /p' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test: .venv-test/installed  ## Check format, lint and types; run tests and docte
 	.venv-test/bin/ruff check .
 	.venv-test/bin/mypy
 	.venv-test/bin/pytest -n 2 --dist loadfile
+
+bench: .venv-test/installed  ## Measure the tables of docs/performance.md, about 20 minutes
+	.venv-test/bin/python benchmarks/bench.py
 
 format: .venv-test/installed  ## Format the code and sort imports
 	.venv-test/bin/ruff format .

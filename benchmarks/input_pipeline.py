@@ -167,9 +167,7 @@ def _read_ours(threads: int, *, normalized: bool = False) -> Generator[Any, None
     dataset = data.Dataset(("visual",), ("a",), {}, transform=ClipTransform(num_samples=1))
     task = tasks.make("classification", num_classes=6)
     options = InputOptions(BATCH, num_threads=threads, prefetch_batches=2)
-    make_batch = functools.partial(
-        assemble, task=task, modalities=("visual",), teacher_modalities=()
-    )
+    make_batch = functools.partial(assemble, task=task, modalities=("visual",))
     stage = HostStage(dataset.transform, ("visual",))
     batches = train_batches(View(Pictures(4096)), options, make_batch, stage, seed=0)
     function = jax.jit(of_visual(224, 1).function)

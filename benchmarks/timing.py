@@ -5,6 +5,8 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 
 def flags(description: str | None) -> argparse.Namespace:
     """Reads ``--batch`` and ``--repeats``."""
@@ -14,6 +16,11 @@ def flags(description: str | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=64, help="examples in a batch")
     parser.add_argument("--repeats", type=int, default=30, help="steps of each variant")
     return parser.parse_args()
+
+
+def quartiles(values: Sequence[float]) -> list[float]:
+    """Returns the first quartile, the median and the third quartile."""
+    return [float(x) for x in np.percentile(values, (25, 50, 75))]
 
 
 def in_turn(steps: Sequence[Callable[[], None]], repeats: int) -> list[float]:

@@ -1,0 +1,203 @@
+"""The measurements behind docs/performance.md: whole jobs, start-up, steps."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from both_directions import DIRECTIONS, OurStep, Setting, their_step
+from compare_pytorch import ROOT, measured
+from timing import quartiles, seconds_in_turn
+
+TINY = Setting({"name": "resnet_tiny"}, {"audio": (32, 13, 1), "image": (28, 28, 1)}, 10, 64)
+LARGE = Setting(
+    {"name": "resnet", "depth": 18}, {"audio": (224, 224, 1), "image": (224, 224, 3)}, 6, 16
+)
+CONFIG = "configs/av_digits.py"
+
+
+class Row(NamedTuple):
+    """One row of a table.
+
+    Attributes:
+        name: The thing measured.
+        unit: Unit of the values.
+        values: One value a round; rows of one table alternate, so round i is comparable.
+        reference: The row whose values are divided by this row's; empty for none.
+        command: The command that measures it alone.
+    """
+
+    name: str
+    unit: str
+    values: Sequence[float]
+    reference: str
+    command: str
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Formats rows as Markdown: median, quartiles, and the ratio of the reference to the row."""
+    lines = ["| what | median | quartiles | times as fast as | command |", "| --- " * 5 + "|"]
+    by_name = {row.name: row for row in rows}
+    for row in rows:
+        low, middle, high = quartiles(row.values)
+        ratio = ""
+        if row.reference:
+            others = by_name[row.reference].values
+            first, median, last = quartiles(
+                [b / a for a, b in zip(row.values, others, strict=True)]
+            )
+            ratio = f"{median:.2f} ({first:.2f} to {last:.2f}) {row.reference}"
+        lines.append(
+            f"| {row.name} | {middle:.3g} {row.unit} | {low:.3g} to {high:.3g} | {ratio} "
+            f"| `{row.command}` |"
+        )
+    return "\n".join(lines)
+
+
+def jobs(workdir: Path, rounds: int, epochs: int) -> tuple[list[Row], list[Row]]:
+    """Runs whole jobs in turn: PyTorch, ours without a cache, and another seed with its cache.
+
+    Returns:
+        Rows of seconds, and of peak memory.
+    """
+    data = workdir / "data"
+    common = [f"--config.data.data_dir={data}"]
+    common += [f"--config.{part}.num_epochs={epochs}" for part in ("train", "teacher")]
+
+    def ours(seed: int, target: Path) -> list[str]:
+        words = [sys.executable, str(ROOT / "train.py"), f"--config={ROOT / CONFIG}"]
+        return [*words, f"--workdir={target}", f"--config.seed={seed}", *common]
+
+    def theirs(target: Path) -> list[str]:
+        words = [sys.executable, "-m", "benchmarks.pytorch_baseline.train", f"--epochs={epochs}"]
+        return [*words, f"--data-dir={data}", f"--workdir={target}", "--seed=0"]
+
+    for seed in (0, 1):  # Nobody's time includes the preparation of data.
+        prepare = [sys.executable, "-m", "benchmarks.pytorch_baseline.train", "--epochs=1"]
+        prepare += [f"--data-dir={data}", f"--workdir={workdir / 'prepare'}", f"--seed={seed}"]
+        measured(prepare, environment(workdir / "unused"))
+    names = {
+        "PyTorch, eager": "python -m benchmarks.pytorch_baseline.train",
+        "fdcmkd_jax, nothing compiled before": f"fdcmkd-jax train --config={CONFIG}",
+        "fdcmkd_jax, one by one, nothing compiled before": (
+            f"fdcmkd-jax train --config={CONFIG} --config.train.together=False"
+        ),
+        "fdcmkd_jax, another seed after it": f"fdcmkd-jax train --config={CONFIG} --config.seed=1",
+    }
+    results: dict[str, list[Mapping[str, float]]] = {name: [] for name in names}
+    for number in range(rounds):
+        folder = workdir / f"round{number}"
+        shutil.rmtree(folder, ignore_errors=True)
+        commands = dict(
+            zip(
+                names,
+                (
+                    theirs(folder / "torch"),
+                    ours(0, folder / "cold"),
+                    [*ours(0, folder / "alone"), "--config.train.together=False"],
+                    ours(1, folder / "warm"),
+                ),
+                strict=True,
+            )
+        )
+        for name, command in commands.items():
+            cache = folder / ("compiled_alone" if "one by one" in name else "compiled")
+            progress(f"round {number + 1} of {rounds}: {name}")
+            results[name].append(measured(command, environment(cache)))
+    return tuple(  # type: ignore[return-value]
+        [
+            Row(name, unit, [float(x[key]) for x in results[name]], reference(name), command)
+            for name, command in names.items()
+        ]
+        for key, unit in (("seconds", "s"), ("peak_mib", "MiB"))
+    )
+
+
+def reference(name: str) -> str:
+    """Names the row that a whole job is compared with: the baseline."""
+    return "" if name.startswith("PyTorch") else "PyTorch, eager"
+
+
+def start_up(workdir: Path, rounds: int) -> list[Row]:
+    """Measures ``--help``, and the time from the command to the first step with a warm cache."""
+    words = [sys.executable, str(ROOT / "train.py")]
+    env = environment(workdir / "compiled")
+    helps, steps = [], []
+    for number in range(rounds + 1):
+        began = time.monotonic()
+        subprocess.run([*words, "--help"], env=env, stdout=subprocess.DEVNULL, check=True)
+        helps.append(time.monotonic() - began)
+        target = workdir / f"start{number}"
+        shutil.rmtree(target, ignore_errors=True)
+        began = time.monotonic()
+        process = subprocess.Popen(
+            [
+                *words, f"--config={ROOT / CONFIG}", f"--workdir={target}",
+                f"--config.data.data_dir={workdir / 'data'}", "--config.train.log_every_steps=1",
+            ],
+            env=env, cwd=ROOT, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        log = target / "teachers" / "audio" / "metrics.jsonl"
+        while process.poll() is None and not (log.is_file() and log.stat().st_size):
+            time.sleep(0.02)
+        steps.append(time.monotonic() - began)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    command = f"fdcmkd-jax train --config={CONFIG}"
+    return [  # The first round fills the caches.
+        Row("--help", "s", helps[1:], "", "fdcmkd-jax train --help"),
+        Row("command to first step, compiled before", "s", steps[1:], "", command),
+    ]
+
+
+def steps(setting: Setting, rounds: int, *, compiled: bool, command: str) -> list[Row]:
+    """Times steps of both directions in turn, here and in PyTorch."""
+    one_by_one = [OurStep(setting, (name,), cached=True) for name in DIRECTIONS]
+
+    def separate() -> None:
+        for step in one_by_one:
+            step()
+
+    timed: dict[str, Callable[[], None]] = {
+        "PyTorch, eager": their_step(setting),
+        "fdcmkd_jax": OurStep(setting, cached=True),
+        "fdcmkd_jax, one by one": separate,
+        "fdcmkd_jax, teachers in the step": OurStep(setting),
+    }
+    if compiled:
+        timed["PyTorch, compiled"] = their_step(setting, compiled=True)
+    for step in timed.values():
+        for _ in range(3):
+            step()
+    seconds = seconds_in_turn(list(timed.values()), rounds)
+    return [
+        Row(name, "ms", [1e3 * x for x in values], "" if not index else "PyTorch, eager", command)
+        for index, (name, values) in enumerate(zip(timed, seconds, strict=True))
+    ]
+
+
+def environment(cache: Path) -> dict[str, str]:
+    """Returns an environment for child processes that compile into a folder of their own."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+    }
+
+
+def progress(text: str) -> None:
+    """Says on standard error what is measured."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def as_data(tables: Mapping[str, Sequence[Row]]) -> str:
+    """Formats all raw values as JSON."""
+    plain: Any = {name: [row._asdict() for row in rows] for name, rows in tables.items()}
+    return json.dumps(plain, indent=1) + "\n"
