@@ -11,6 +11,7 @@ from fdcmkd_jax.data.base import Dataset, Example, Preprocessing, Source
 from fdcmkd_jax.data.clips.check import Report
 from fdcmkd_jax.data.clips.preprocessing import preprocessing as clips_preprocessing
 from fdcmkd_jax.data.image_text.stages import preprocessing as image_text_preprocessing
+from fdcmkd_jax.data.openmoji import openmoji
 from fdcmkd_jax.registry import ConfigError, build
 
 TABLE: Mapping[str, Callable[..., Dataset]] = {
@@ -18,6 +19,7 @@ TABLE: Mapping[str, Callable[..., Dataset]] = {
     "ave": ave.ave,
     "crema_d": crema_d.crema_d,
     "crisis_mmd": crisis_mmd.crisis_mmd,
+    "openmoji": openmoji,
     "vggsound50": vggsound50.vggsound50,
 }
 """The constructor of each data set."""
@@ -27,6 +29,7 @@ PREPROCESSING: Mapping[str, Callable[[str, Mapping[str, Any]], Preprocessing]] =
     "ave": clips_preprocessing,
     "crema_d": clips_preprocessing,
     "crisis_mmd": image_text_preprocessing,
+    "openmoji": image_text_preprocessing,
     "vggsound50": clips_preprocessing,
 }
 """The function that rebuilds the preprocessing of each data set, from modality and constants."""
