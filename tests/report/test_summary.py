@@ -3,13 +3,15 @@
 import pytest
 
 from fdcmkd_jax.report import summary
-from fdcmkd_jax.report.run import Model, Run
+from fdcmkd_jax.report.run import Metrics, Model, Run
+
+METRICS = Metrics("macro_f1", {"accuracy": "accuracy", "macro_f1": "macro F1", "f1": "F1"})
 
 
 def student(**config):
-    entry = {"test": {"accuracy": 0.75}}
+    entry = {"test": {"loss": 1.0, "accuracy": 0.5, "macro_f1": 0.75}}
     model = Model("image", "audio", entry, [], [], None)
-    return Run({"weights": {"task": 1, "low": 10}} | config, {}, 0, [], {}, [model])
+    return Run({"weights": {"task": 1, "low": 10}} | config, {}, 0, [], METRICS, {}, [model])
 
 
 def test_a_student_is_taught_by_its_teacher():
@@ -37,7 +39,9 @@ def test_hidden_labels_are_a_caveat():
 def test_a_head_that_decides_is_named():
     entry = {"selected_head": "auxiliary_low"}
     trained = Model("audio", None, entry, [], [], None)
-    rows = summary.results(Run({}, {}, 0, [], {"audio": trained}, []), {"teacher audio": "#000"})
+    rows = summary.results(
+        Run({}, {}, 0, [], METRICS, {"audio": trained}, []), {"teacher audio": "#000"}
+    )
     assert rows[0].name == "teacher audio, head auxiliary_low"
 
 
