@@ -74,6 +74,7 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         parallel="pmap",
         sync_batch_norm=True,
         start_from=by_modality,
+        together=True,
     )
     config.evaluate = dict(
         every_epochs=1, batch_size=32, select_split="val", select_heads=("main",)

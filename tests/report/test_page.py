@@ -56,6 +56,37 @@ def test_numbers_carry_units_and_one_decimal(page):
     assert "12 s" in text
 
 
+def test_further_metrics_and_those_of_each_class_are_tables(page):
+    tags, text = Tags(page).tags, " ".join(Tags(page).text.split())
+    assert "model accuracy macro F1 student audio → image 75.0 % 70.0 %" in text
+    assert ("details", {"open": None}) in tags
+    assert "zero 0.0 0.0 0.0 0.0 one 50.0 50.0" in text
+
+
+def test_many_classes_are_folded(tmp_path):
+    make_run(tmp_path, class_names=list("abcdefghijklm"), directions=(), modalities=("audio",))
+    assert ("details", {}) in Tags(written(tmp_path)).tags
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_another_primary_metric_heads_the_tables(tmp_path):
+    make_run(tmp_path, directions=("audio->image",))
+    results = json.loads((tmp_path / "results.json").read_text())
+    results["metrics"]["primary"] = "macro_f1"
+    write_json(tmp_path / "results.json", results)
+    text = " ".join(Tags(written(tmp_path)).text.split())
+    assert "validationmacro F1 test macro F1,selected step" in text
+    assert "reaches 70.0 % macro F1 on the test split" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_task_that_stores_no_features_has_no_map(tmp_path):
+    make_run(tmp_path, directions=("audio->image",))
+    np.savez(tmp_path / "teachers" / "audio" / "test.npz", id=np.arange(3))
+    text = Tags(written(tmp_path)).text
+    assert "teacher audio has no features in test.npz" in text
+
+
 def test_the_limits_of_a_single_run_are_stated(page):
     text = Tags(page).text
     assert "no interval" in text

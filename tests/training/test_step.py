@@ -71,7 +71,7 @@ def weighed(count, class_weights, method="fd_cmkd"):
 
 
 def outputs_of(setting, batch):
-    """What the student and the teacher of a setting make of a batch at the start."""
+    """The outputs of the student and the teacher of a setting for a batch, at the start."""
     model = toy_net(NUM_CLASSES)
     variables = {"params": setting.start.params["model"], "batch_stats": setting.start.batch_stats}
     student, _ = model.apply(
