@@ -33,7 +33,9 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         augment=dict(),
     )
     config.pairing = dict(kind="true", labelled_per_class=0, drop_unlabelled=False)
-    config.task = dict(name="classification", label_smoothing=0.0)
+    config.task = dict(
+        name="classification", label_smoothing=0.0, class_weights=(), primary="accuracy"
+    )
     config.directions = ("audio->image", "image->audio")
     config.models = dict(
         audio=dict(name="resnet_tiny", dtype="float32"),

@@ -93,6 +93,7 @@ def _train(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
     results: dict[str, Any] = {
         "seed": plan.context.seed,
         "class_names": list(plan.dataset.class_names),
+        "metrics": plan.context.task.describe_metrics(),
         "teachers": {},
         "students": {},
     }
@@ -128,14 +129,14 @@ def _fit(plan: Plan, jobs: Sequence[Job]) -> dict[str, dict[str, Any]]:
             unfinished.append(job)
         else:
             entries[job.name] = entry
-            _print(f"{job.title}: {_accuracy(entry)} % on the test split")
+            _print(f"{job.title}: {_score(plan, entry)} on the test split")
     together = plan.context.train.together
     for group in (
         ([unfinished] if together else [[job] for job in unfinished]) if unfinished else []
     ):
         entries |= loop.fit(group, plan.context)
         for job in group:
-            _print(f"{job.title}: {_accuracy(entries[job.name])} % on the test split")
+            _print(f"{job.title}: {_score(plan, entries[job.name])} on the test split")
     return entries
 
 
@@ -169,7 +170,7 @@ def _teacher_entries(plan: Plan) -> dict[str, dict[str, Any]]:
             _describe_model(plan, job.name, modality)
             entry = _leave_untrained(job, plan.context)
         entries[job.name] = entry
-        _print(f"{job.title}: {_accuracy(entry)} % on the test split")
+        _print(f"{job.title}: {_score(plan, entry)} on the test split")
     return {modality: entries[job.name] for modality, job in jobs.items()}
 
 
@@ -286,8 +287,9 @@ def _mark_workdir(workdir: Path, settings: Mapping[str, Any]) -> None:
         write_json(workdir / "environment.json", environment.capture())
 
 
-def _accuracy(entry: Mapping[str, Any]) -> str:
-    return f"{100 * entry['test']['accuracy']:.1f}"
+def _score(plan: Plan, entry: Mapping[str, Any]) -> str:
+    task = plan.context.task
+    return f"{task.label} {100 * entry['test'][task.primary]:.1f} %"
 
 
 def _print(text: str) -> None:

@@ -31,6 +31,11 @@ class Outputs:
     maps: dict[str, Float[Array, "N h w c"]] = struct.field(default_factory=dict)
 
 
+def count_once(labels: Int[Array, "N *positions"]) -> Float[Array, " N"]:
+    """Returns a weight of 1 for each example, shape ``[N]``, float32."""
+    return jnp.ones(labels.shape[:1], jnp.float32)
+
+
 @struct.dataclass
 class Targets:
     """Labels of a batch, and which of them the student may read.
@@ -41,6 +46,8 @@ class Targets:
         mask: Shape ``[N]``. False where the row is padding.
         num_classes: K.
         label_loss: ``(logits, labels) -> [N]``, supplied by the task.
+        label_weight: ``labels -> [N]``, supplied by the task: the weight of each example in the
+            mean of a term that reads labels.
         id: Shape ``[N]``, int32, the id of each row's example in its split; None if not needed.
     """
 
@@ -49,11 +56,20 @@ class Targets:
     mask: Bool[Array, " N"]
     num_classes: int = struct.field(pytree_node=False)
     label_loss: Callable[[Array, Array], Array] = struct.field(pytree_node=False)
+    label_weight: Callable[[Array], Array] = struct.field(pytree_node=False, default=count_once)
     id: Int[Array, " N"] | None = None
 
     def loss(self, logits: Float[Array, "N *positions K"]) -> Float[Array, " N"]:
         """The task's loss of ``logits`` against the labels, one value per example."""
         return self.label_loss(logits, self.labels)
+
+    @property
+    def row_weights(self) -> Float[Array, " N"]:
+        """The weight of each row in the mean of a term that reads labels; 0 if it does not count.
+
+        Padding and hidden labels do not count.
+        """
+        return jnp.where(self.mask & self.labelled, self.label_weight(self.labels), 0)
 
     def with_pseudo_labels(self, teacher_logits: Float[Array, "N *positions K"]) -> "Targets":
         """Replaces each hidden label by the teacher's prediction.

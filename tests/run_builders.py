@@ -15,6 +15,10 @@ TERMS = ("task", "low", "high")
 HEADS = ("align_low", "align_high")
 CLASSES = ("zero", "one", "two")
 PER_CLASS = 6
+METRICS = {
+    "primary": "accuracy",
+    "labels": {"accuracy": "accuracy", "macro_f1": "macro F1", "recall": "recall"},
+}
 STEPS = range(10, 60, 10)
 
 
@@ -45,6 +49,7 @@ def make_run(
     results = {
         "seed": 3,
         "class_names": list(class_names),
+        "metrics": METRICS,
         "teachers": teachers,
         "students": students,
     }
@@ -86,7 +91,7 @@ def make_model(folder, random, class_names, width, terms, accuracy) -> dict[str,
         predictions=labels,
         id=np.arange(len(labels), dtype=np.int32),
     )
-    split = {"accuracy": accuracy, "loss": 1.0}
+    split = {"accuracy": accuracy, "macro_f1": accuracy - 0.05, "loss": 1.0}
     return {
         "selected_step": 20,
         "selection": "highest val accuracy",
@@ -99,6 +104,7 @@ def make_model(folder, random, class_names, width, terms, accuracy) -> dict[str,
             if len(terms) > 1
         },
         "confusion": (PER_CLASS * np.eye(len(class_names), dtype=int)).tolist(),
+        "by_class": {"recall": np.linspace(0, 1, len(class_names)).tolist()},
         "seconds": 12.3,
     }
 
@@ -188,7 +194,8 @@ def put_cell(
         folder / "config.json",
         {"evaluate": {"select_split": select_split}, "weights": weights},
     )
-    results = {"students": entries, "teachers": {"audio": {"test": {"accuracy": 0.8}}}}
+    teachers = {"audio": {"test": {"accuracy": 0.8}}}
+    results = {"metrics": METRICS, "students": entries, "teachers": teachers}
     write_json(folder / "results.json", results)
 
 

@@ -35,19 +35,27 @@ def batches(count, *, size=16, real=None, labelled=True, seed=0):
         }
 
 
-def to_batch(examples, *, teacher=True):
+def to_batch(examples, *, teacher=True, task=TASK):
     """The batch that the steps read, of stacked examples."""
     teacher_modalities = ("audio",) if teacher and "teacher" not in examples else ()
     return assemble(
-        examples, task=TASK, modalities=("image",), teacher_modalities=teacher_modalities
+        examples, task=task, modalities=("image",), teacher_modalities=teacher_modalities
     )
 
 
 class Setting:
     """A student of images under a teacher of audio, on some devices."""
 
-    def __init__(self, devices, method="fd_cmkd", weights=WEIGHTS, teacher=True, max_traces=None):
-        self.devices, self.has_teacher = devices, teacher
+    def __init__(
+        self,
+        devices,
+        method="fd_cmkd",
+        weights=WEIGHTS,
+        teacher=True,
+        max_traces=None,
+        task=TASK,
+    ):
+        self.devices, self.has_teacher, self.task = devices, teacher, task
         self.method = method if isinstance(method, methods.Method) else methods.make(method)
         self.model = toy_net(NUM_CLASSES, axis_name=AXIS)
         first = next(batches(1))
@@ -71,7 +79,7 @@ class Setting:
             self.model,
             "image",
             self.method,
-            TASK,
+            task,
             weights,
             teacher=self.model if teacher else None,
             teacher_input="audio" if teacher else (),
@@ -85,7 +93,7 @@ class Setting:
         teacher = self.devices.replicate(self.teacher_variables)
         rows = []
         for examples in stream:
-            batch = to_batch(examples, teacher=self.has_teacher)
+            batch = to_batch(examples, teacher=self.has_teacher, task=self.task)
             current, sums = self.step(current, teacher, self.devices.split(batch))
             rows.append(to_host(sums))
         self.teacher_after = to_host(teacher)

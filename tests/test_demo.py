@@ -33,7 +33,7 @@ def demo(tmp_path_factory):
 def test_demo_prints_a_table_and_the_reports_path(demo):
     workdir, run = demo
     lines = run.stdout.splitlines()
-    assert re.match(r"model +val % +test % +last % +step", lines[2])
+    assert re.match(r"accuracy in % +validation +test +last step +step", lines[2])
     assert any(re.match(r"student audio->image( +\d+\.\d){3} +3$", line) for line in lines)
     assert lines[-1] == f"report: {workdir / 'report.html'}"
 

@@ -75,6 +75,15 @@ def test_the_loss_of_targets_is_the_tasks_against_the_labels():
     np.testing.assert_array_equal(known.loss(LOGITS), losses.cross_entropy(LOGITS, known.labels))
 
 
+def test_every_labelled_row_counts_once_unless_the_task_weighs_it():
+    known = targets([1, 0, 2, 0], [True, True, False, True])
+    known = known.replace(mask=jnp.array([True, False, True, True]))
+    np.testing.assert_array_equal(known.row_weights, [1.0, 0.0, 0.0, 1.0])
+    weighed = known.replace(label_weight=lambda labels: labels.astype(jnp.float32) + 2)
+    np.testing.assert_array_equal(weighed.row_weights, [3.0, 0.0, 0.0, 2.0])
+    assert weighed.row_weights.dtype == jnp.float32
+
+
 def test_targets_pass_through_jit_with_the_task_outside_the_traced_values():
     known = targets([1, 0, 0, 0], [True] * 4)
     assert len(jax.tree.leaves(known)) == 3  # labels, labelled, mask

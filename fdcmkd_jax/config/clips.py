@@ -29,7 +29,9 @@ def paper_recipe(**data: Any) -> ml_collections.ConfigDict:
         augment=dict(),
     )
     config.pairing = dict(kind="true", labelled_per_class=0, drop_unlabelled=False)
-    config.task = dict(name="classification", label_smoothing=0.0)
+    config.task = dict(
+        name="classification", label_smoothing=0.0, class_weights=(), primary="accuracy"
+    )
     config.directions = ("audio->visual", "visual->audio")
     config.models = dict(
         audio=dict(name="resnet", depth=18, dtype="float32"),

@@ -75,7 +75,11 @@ class Method(NamedTuple):
         terms: ``(params, memory, student, teacher, targets) -> (terms, memory)``. Loss terms beside
             the task's, each ``[N]``, and the memory after the step, equal on all devices.
         names: The names of the terms; a config weights exactly these and ``task``.
-        label_terms: The terms that read labels; they count only examples whose label is shown.
+        label_terms: The terms that read labels; they count only examples whose label is shown, each
+            with the weight that the task gives it.
+        pseudo_label_terms: Further terms that read labels, and the teacher's predictions where a
+            label is hidden; they count all examples by the weight of the label they read (of
+            several teachers' predictions, by its mean).
         map_terms: The terms that read the student's maps. Their gradient does not pass through the
             features alone, so its norm on the features is not measured.
         heads: ``(params, student) -> {name: logits}``, classifiers reported beside the main one.
@@ -88,6 +92,7 @@ class Method(NamedTuple):
     terms: Callable[[Params, Params, Outputs, Any, Targets], tuple[Terms, Params]]
     names: tuple[str, ...]
     label_terms: frozenset[str] = frozenset()
+    pseudo_label_terms: frozenset[str] = frozenset()
     map_terms: frozenset[str] = frozenset()
     heads: Callable[[Params, Outputs], dict[str, Array]] = no_heads
     needs: Needs = NO_NEEDS
@@ -106,6 +111,7 @@ def stateless(
     names: tuple[str, ...],
     init: Callable[[Array, Outputs, Any, int], Params] = no_params,
     label_terms: frozenset[str] = frozenset(),
+    pseudo_label_terms: frozenset[str] = frozenset(),
     map_terms: frozenset[str] = frozenset(),
     heads: Callable[[Params, Outputs], dict[str, Array]] = no_heads,
     needs: Needs = NO_NEEDS,
@@ -118,6 +124,7 @@ def stateless(
         names: The names it returns.
         init: ``(key, student, teacher, num_classes) -> params``.
         label_terms: See `Method`.
+        pseudo_label_terms: See `Method`.
         map_terms: See `Method`.
         heads: See `Method`.
         needs: See `Method`.
@@ -137,6 +144,7 @@ def stateless(
         terms=functools.partial(_stateless_terms, terms),
         names=names,
         label_terms=label_terms,
+        pseudo_label_terms=pseudo_label_terms,
         map_terms=map_terms,
         heads=heads,
         needs=needs,

@@ -126,6 +126,7 @@ def fd_cmkd(
     )
     axes = (1, 2) if over == "space" else (-1,)
     split = _Split(cutoff, soft_cutoff, basis, basis_seed, keep_dc, axes)
+    pseudo_label_terms = frozenset({"align"} if pseudo_labels and shared_heads else ())
     distances = functools.partial(
         losses.band_distances,
         band_losses=band_losses,
@@ -139,7 +140,8 @@ def fd_cmkd(
         functools.partial(_terms, split, student_adapter, distances, groups, pseudo_labels),
         names=(*(band for band, loss in band_losses.items() if loss != "none"), *groups),
         init=functools.partial(_init, split, student_adapter, tuple(band_losses), groups),
-        label_terms=frozenset(groups) - ({"align"} if pseudo_labels else set()),
+        label_terms=frozenset(groups) - pseudo_label_terms,
+        pseudo_label_terms=pseudo_label_terms,
         heads=functools.partial(_heads, split, student_adapter, groups),
         dense=True,
     )

@@ -46,6 +46,7 @@ def join(methods: Mapping[str, Method]) -> Method:
         terms=functools.partial(_terms, methods),
         names=tuple(prefixed(lambda part: part.names)),
         label_terms=frozenset(prefixed(lambda part: part.label_terms)),
+        pseudo_label_terms=frozenset(prefixed(lambda part: part.pseudo_label_terms)),
         map_terms=frozenset(prefixed(lambda part: part.map_terms)),
         heads=functools.partial(_heads, methods),
         needs=Needs(*map(any, zip(*(part.needs for part in methods.values()), strict=True))),

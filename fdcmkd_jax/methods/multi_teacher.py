@@ -65,6 +65,7 @@ def multi_teacher(
         terms=functools.partial(_terms, method, shares),
         names=(*method.names, *gate_terms),
         label_terms=method.label_terms | set(gate_terms),
+        pseudo_label_terms=method.pseudo_label_terms,
         map_terms=method.map_terms,
         heads=functools.partial(_heads, method),
         needs=method.needs._replace(several_teachers=True),

@@ -1,4 +1,4 @@
-"""Figures of training logs: losses, accuracies, gradient norms."""
+"""Figures of training logs: losses, scores, gradient norms."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fdcmkd_jax.report import style
-from fdcmkd_jax.report.run import Model, lookup
+from fdcmkd_jax.report.run import Metrics, Model, lookup
 
 POINTS = 300
 """Maximum number of points of a curve; longer logs are averaged, which keeps the page small."""
@@ -43,18 +43,21 @@ def series(
     return pairs[:, 0], pairs[:, 1]
 
 
-def learning_curves(model: Model, alone: Model | None, colors: style.Palette) -> Figure:
-    """Draws losses at the left and accuracies at the right.
+def learning_curves(
+    model: Model, alone: Model | None, metrics: Metrics, colors: style.Palette
+) -> Figure:
+    """Draws losses at the left and the primary metric at the right.
 
     Args:
         model: A model with training or validation rows.
         alone: For a student, the model of its modality trained without a teacher.
+        metrics: The metrics of the run.
         colors: Colors of terms and models.
     """
     figure = Figure(figsize=(style.WIDTH, 2.7))
     # Fixed positions instead of a layout engine align the panels of all models on the page.
     _draw_losses(figure.add_axes((0.065, 0.19, 0.31, 0.66)), model, colors)
-    _draw_accuracies(figure.add_axes((0.565, 0.19, 0.27, 0.66)), model, alone, colors)
+    _draw_scores(figure.add_axes((0.565, 0.19, 0.27, 0.66)), model, alone, metrics, colors)
     return figure
 
 
@@ -69,12 +72,15 @@ def _draw_losses(axes: Axes, model: Model, colors: style.Palette) -> None:
     style.legend_beside(axes)
 
 
-def _draw_accuracies(axes: Axes, model: Model, alone: Model | None, colors: style.Palette) -> None:
-    style.panel(axes, "accuracy", x="step", y="%")
+def _draw_scores(
+    axes: Axes, model: Model, alone: Model | None, metrics: Metrics, colors: style.Palette
+) -> None:
+    style.panel(axes, metrics.label, x="step", y="%")
 
     def draw(rows: Sequence[Mapping[str, Any]], of: Model, **line: Any) -> None:
-        steps, values = series(rows, "accuracy")
-        axes.plot(steps, 100 * values, color=colors.models[of.label], **line)
+        steps, values = series(rows, metrics.primary)
+        if len(steps):  # Training rows may not have the metric.
+            axes.plot(steps, 100 * values, color=colors.models[of.label], **line)
 
     draw(model.train, model, linewidth=1, alpha=0.35, label="train")
     if alone is not None and alone.held_out:
@@ -82,7 +88,7 @@ def _draw_accuracies(axes: Axes, model: Model, alone: Model | None, colors: styl
     draw(model.held_out, model, linewidth=1.8, label=SPLITS[model.select_split])
     axes.plot(
         model.value("selected_step"),
-        100 * model.value(model.select_split, "accuracy"),
+        100 * model.value(model.select_split, metrics.primary),
         "*",
         color=colors.models[model.label],
         markersize=12,

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from fdcmkd_jax.report import style
 from fdcmkd_jax.report.embedding import Embedding
-from fdcmkd_jax.report.run import Model
+from fdcmkd_jax.report.run import Metrics, Model
 from fdcmkd_jax.report.similarity import BANDS, PAIRINGS
 
 NAMED_CLASSES = 30
@@ -23,13 +23,16 @@ NAMED_CLASSES = 30
 SHARES = matplotlib.colormaps["Blues"]
 
 
-def confusion_grid(columns: Sequence[Sequence[Model]], class_names: Sequence[str]) -> Figure:
-    """Draws confusion matrices on the test split.
+def confusion_grid(
+    columns: Sequence[Sequence[Model]], class_names: Sequence[str], metrics: Metrics
+) -> Figure:
+    """Draws confusion matrices on the test split, each under its primary metric.
 
     Args:
         columns: Models by column, one column per modality. Every entry has ``confusion``:
             ``[K, K]`` counts with one row per true class.
         class_names: K names.
+        metrics: The metrics of the run.
     """
     rows = max(len(column) for column in columns)
     size = min(4.2, style.WIDTH / len(columns))
@@ -37,7 +40,8 @@ def confusion_grid(columns: Sequence[Sequence[Model]], class_names: Sequence[str
     grid = figure.subplots(rows, len(columns), squeeze=False)
     for axes, column in zip(grid.T, columns, strict=True):
         for cell, model in zip(axes, column, strict=False):
-            _draw_confusion(cell, model, class_names, points=size * 72)
+            title = f"{model.label}: {100 * model.value('test', metrics.primary):.1f} %"
+            _draw_confusion(cell, model.entry["confusion"], title, class_names, points=size * 72)
         for unused in axes[len(column) :]:
             unused.set_axis_off()
     bar = figure.colorbar(
@@ -54,11 +58,16 @@ def _share_scale() -> PowerNorm:
     return PowerNorm(0.5, vmin=0, vmax=100)
 
 
-def _draw_confusion(axes: Axes, model: Model, class_names: Sequence[str], points: float) -> None:
-    counts = np.asarray(model.entry["confusion"], float)
+def _draw_confusion(
+    axes: Axes,
+    confusion: Sequence[Sequence[int]],
+    title: str,
+    class_names: Sequence[str],
+    points: float,
+) -> None:
+    counts = np.asarray(confusion, float)
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    accuracy = 100 * np.trace(counts) / max(counts.sum(), 1)
-    style.panel(axes, f"{model.label}: {accuracy:.1f} %", x="predicted class", y="true class")
+    style.panel(axes, title, x="predicted class", y="true class")
     axes.imshow(shares, cmap=SHARES, norm=_share_scale())
     axes.grid(False)
     axes.spines[:].set_visible(False)

@@ -24,7 +24,7 @@ def matched(first: Model, second: Model) -> tuple[Examples, Examples]:
     """
     for model in (first, second):
         if model.test is None:
-            raise IncomparableError(f"{model.label} has no test.npz.")
+            raise IncomparableError(f"{model.label} has no features in test.npz.")
     assert first.test is not None
     assert second.test is not None
     first_width, second_width = first.test.features.shape[-1], second.test.features.shape[-1]

@@ -104,6 +104,8 @@ def render(run: Run) -> str:
         headline=summary.headline(run),
         caveats=summary.caveats(run),
         results=summary.results(run, colors.models),
+        further=summary.further_metrics(run),
+        by_class=summary.by_class(run),
         **sections,
         similarity=similarity,
         similarity_tables=similarity_tables,
@@ -112,6 +114,7 @@ def render(run: Run) -> str:
         embedding=embedding_section,
         embedding_limit=embedding.LIMIT,
         named_classes=figures.NAMED_CLASSES,
+        open_classes=summary.OPEN_CLASSES,
         weights=", ".join(f"{term} {weight:g}" for term, weight in run.weights.items()),
         settings=summary.settings(run.config),
         environment=summary.settings(run.environment),
@@ -139,10 +142,11 @@ def _curves(run: Run, colors: style.Palette) -> Section:
             section.left_out.append(f"No curves of {model.label}: {reason}.")
             continue
         section.add(
-            curves.learning_curves(model, run.alone(model), colors),
-            f"Learning curves of {model.label}: losses by term and accuracy over steps; validation "
-            f"accuracy at the selected step {summary.whole(model.value('selected_step'))} is "
-            f"{summary.percent(model.value('val', 'accuracy'))}.",
+            curves.learning_curves(model, run.alone(model), run.metrics, colors),
+            f"Learning curves of {model.label}: losses by term and {run.metrics.label} over steps; "
+            f"validation {run.metrics.label} at the selected step "
+            f"{summary.whole(model.value('selected_step'))} is "
+            f"{summary.percent(run.score(model, 'val'))}.",
         )
     return section
 
@@ -179,7 +183,7 @@ def _confusion(run: Run) -> Section:
     if columns:
         names = ", ".join(model.label for column in columns.values() for model in column)
         section.add(
-            figures.confusion_grid(list(columns.values()), run.class_names),
+            figures.confusion_grid(list(columns.values()), run.class_names, run.metrics),
             f"Confusion matrices on the test split, one column per modality: {names}.",
         )
     return section

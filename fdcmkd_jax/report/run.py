@@ -22,6 +22,24 @@ class RunError(ConfigError):
     """The workdir does not hold a finished run; the message is one line."""
 
 
+class Metrics(NamedTuple):
+    """Metrics of a run, as its task defines them.
+
+    Attributes:
+        primary: The metric that selected the steps.
+        labels: Names on the page by metric, of all metrics that the page shows. They are shares in
+            [0, 1], shown in percent.
+    """
+
+    primary: str
+    labels: Mapping[str, str]
+
+    @property
+    def label(self) -> str:
+        """The name of the primary metric."""
+        return self.labels[self.primary]
+
+
 class Examples(NamedTuple):
     """Features of the test split under the selected checkpoint.
 
@@ -50,7 +68,7 @@ class Model:
         entry: Its entry in results.json.
         train: Its training rows of metrics.jsonl by rising step; empty if there are none.
         held_out: Its rows of the split that selected the step, by rising step.
-        test: Its features on the test split; None if they are missing.
+        test: Its features on the test split; None if they are missing or not stored.
         select_split: The split that selected the step: ``"val"`` or ``"test"``.
     """
 
@@ -87,6 +105,7 @@ class Run:
     environment: Mapping[str, Any]
     seed: int
     class_names: list[str]
+    metrics: Metrics
     teachers: dict[str, Model]
     students: list[Model]
 
@@ -94,6 +113,10 @@ class Run:
     def models(self) -> list[Model]:
         """The teachers, then the students."""
         return [*self.teachers.values(), *self.students]
+
+    def score(self, model: Model, *keys: str) -> float:
+        """Returns a model's primary metric under nested keys of its entry; NaN if it has none."""
+        return model.value(*keys, self.metrics.primary)
 
     def teacher_of(self, student: Model) -> Model | None:
         """Returns the teacher of a student; None if it is not in this run."""
@@ -161,6 +184,7 @@ def read(workdir: pathlib.Path) -> Run:
             environment=_read_json(workdir / "environment.json"),
             seed=results["seed"],
             class_names=[str(name) for name in results["class_names"]],
+            metrics=Metrics(results["metrics"]["primary"], results["metrics"]["labels"]),
             teachers={
                 modality: _read_model(
                     workdir / "teachers" / modality, modality, None, entry, select_split
@@ -218,6 +242,8 @@ def _read_test(path: pathlib.Path) -> Examples | None:
     try:
         # Opened here, because np.load leaves the file open if it is no archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if not set(Examples._fields) <= set(arrays.files):  # The task decides what is stored.
+                return None
             return Examples(*(arrays[field] for field in Examples._fields))
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(f"cannot read the features in {path}: {error}.") from error

@@ -9,6 +9,9 @@ from fdcmkd_jax.report.run import Model, Run
 
 MISSING = "n/a"
 
+OPEN_CLASSES = 12
+"""Maximum number of classes for which the table by class starts unfolded."""
+
 
 def percent(share: float) -> str:
     """Formats a share of 1 in percent with one decimal.
@@ -41,28 +44,29 @@ def whole(number: float, unit: str = "") -> str:
 
 
 def headline(run: Run) -> list[str]:
-    """Summarizes each student in a sentence: its accuracy, and that of its modality alone."""
+    """Summarizes each student in a sentence: its score, and that of its modality alone."""
     if not run.students:
         return [
             f"The {model.modality} model, trained alone, reaches "
-            f"{percent(model.value('test', 'accuracy'))} on the test split."
+            f"{percent(run.score(model, 'test'))} {run.metrics.label} on the test split."
             for model in run.teachers.values()
         ]
     return [_student_sentence(run, student) for student in run.students]
 
 
 def _student_sentence(run: Run, student: Model) -> str:
-    accuracy = student.value("test", "accuracy")
+    score = run.score(student, "test")
     training = f"taught by {student.teacher}" if run.distils else "trained without a teacher"
     if run.distils and run.pairing != "true":
         training += f" on {run.pairing} pairs (a control)"
     sentence = (
-        f"The {student.modality} student {training} reaches {percent(accuracy)} on the test split"
+        f"The {student.modality} student {training} reaches {percent(score)} {run.metrics.label} "
+        "on the test split"
     )
     alone = run.alone(student)
     if alone is None:
         return f"{sentence}; this run has no {student.modality} model trained alone."
-    reference = alone.value("test", "accuracy")
+    reference = run.score(alone, "test")
     role = (
         ", the other direction's teacher,"
         if any(sibling.teacher == student.modality for sibling in run.students)
@@ -70,7 +74,7 @@ def _student_sentence(run: Run, student: Model) -> str:
     )
     return (
         f"{sentence}; the {student.modality} model trained alone{role} reaches "
-        f"{percent(reference)} ({points(accuracy - reference)})."
+        f"{percent(reference)} ({points(score - reference)})."
     )
 
 
@@ -86,7 +90,7 @@ def caveats(run: Run) -> list[str]:
         "knowledge that the teacher transfers.",
     ]
     if any(model.select_split == "test" for model in run.models):
-        result.append("Steps were selected on the test split, so test accuracies are optimistic.")
+        result.append("Steps were selected on the test split, so test results are optimistic.")
     labelled = run.config.get("pairing", {}).get("labelled_per_class")
     if labelled:
         result.append(
@@ -126,19 +130,69 @@ def results(run: Run, colors: Mapping[str, str]) -> list[Row]:
             Row(
                 name=model.label if head == "main" else f"{model.label}, head {head}",
                 color=colors[model.label],
-                val=percent(model.value("val", "accuracy")),
-                test=percent(model.value("test", "accuracy")),
-                last=percent(model.value("last", "test", "accuracy")),
+                val=percent(run.score(model, "val")),
+                test=percent(run.score(model, "test")),
+                last=percent(run.score(model, "last", "test")),
                 step=whole(model.value("selected_step")),
                 selection=str(model.entry.get("selection", MISSING)),
                 seconds="loaded" if model.loaded else whole(model.value("seconds"), " s"),
             )
         )
         for head in model.entry.get("heads", {}):
-            val = percent(model.value("heads", head, "val", "accuracy"))
-            test = percent(model.value("heads", head, "test", "accuracy"))
+            val = percent(run.score(model, "heads", head, "val"))
+            test = percent(run.score(model, "heads", head, "test"))
             rows.append(Row(name=head, color="", val=val, test=test))
     return rows
+
+
+class Table(NamedTuple):
+    """A table of percentages, as text: the heads of its columns, and its rows by name."""
+
+    heads: list[str]
+    rows: list[tuple[str, list[str]]]
+
+
+def further_metrics(run: Run) -> Table | None:
+    """Makes the table of all metrics on the test split; None if there is only the primary one."""
+    models = (*run.students, *run.teachers.values())
+    names = [
+        name for name in run.metrics.labels if any(name in m.entry.get("test", {}) for m in models)
+    ]
+    if len(names) < 2:
+        return None
+    rows = [(m.label, [percent(m.value("test", name)) for name in names]) for m in models]
+    return Table([run.metrics.labels[name] for name in names], rows)
+
+
+class ClassTable(NamedTuple):
+    """Metrics of each class, in columns grouped by model.
+
+    Attributes:
+        models: Labels of the models.
+        heads: Names of the metrics, the same for every model.
+        rows: By class: a list of numbers in percent for each model.
+    """
+
+    models: list[str]
+    heads: list[str]
+    rows: list[tuple[str, list[list[str]]]]
+
+
+def by_class(run: Run) -> ClassTable | None:
+    """Makes the table of each class's metrics on the test split; None if no model has them."""
+    tables = {
+        model.label: model.entry["by_class"]
+        for model in (*run.students, *run.teachers.values())
+        if model.entry.get("by_class")
+    }
+    if not tables:
+        return None
+    names = list(next(iter(tables.values())))
+    rows = [
+        (name, [[f"{100 * table[m][row]:.1f}" for m in names] for table in tables.values()])
+        for row, name in enumerate(run.class_names)
+    ]
+    return ClassTable(list(tables), [run.metrics.labels.get(m, m) for m in names], rows)
 
 
 def settings(tree: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-HEADER = ("model", "val %", "test %", "last %", "step")
-
 
 def table(results: Mapping[str, Any]) -> str:
-    """Formats the results as a text table, accuracies in percent.
+    """Formats the results as a text table: the primary metric in percent.
 
     Args:
         results: The contents of ``results.json``.
@@ -15,17 +13,23 @@ def table(results: Mapping[str, Any]) -> str:
     Returns:
         A line a model, each followed by a line for each of its method's heads.
     """
-    rows: list[tuple[str, ...]] = [HEADER]
+    primary = results["metrics"]["primary"]
+    label = results["metrics"]["labels"][primary]
+    header = (f"{label} in %", "validation", "test", "last step", "step")
+    rows: list[tuple[str, ...]] = [header]
+
+    def percent(metrics: Mapping[str, float]) -> str:
+        return f"{100 * metrics[primary]:.1f}"
+
     for kind, entries in (("teacher", results["teachers"]), ("student", results["students"])):
         for name, entry in entries.items():
-            accuracies = (entry["val"], entry["test"], entry["last"]["test"])
-            cells = (_percent(metrics) for metrics in accuracies)
+            cells = map(percent, (entry["val"], entry["test"], entry["last"]["test"]))
             rows.append((f"{kind} {name}", *cells, str(entry["selected_step"])))
             for head, metrics in entry["heads"].items():
                 rows.append(
-                    (f"  {head}", _percent(metrics["val"]), _percent(metrics["test"]), "", "")
+                    (f"  {head}", percent(metrics["val"]), percent(metrics["test"]), "", "")
                 )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     return "\n".join(
         "  ".join(
             cell.ljust(width) if column == 0 else cell.rjust(width)
@@ -33,7 +37,3 @@ def table(results: Mapping[str, Any]) -> str:
         ).rstrip()
         for row in rows
     )
-
-
-def _percent(metrics: Mapping[str, float]) -> str:
-    return f"{100 * metrics['accuracy']:.1f}"

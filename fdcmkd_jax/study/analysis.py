@@ -9,7 +9,14 @@ import numpy as np
 from fdcmkd_jax.study import statistics
 from fdcmkd_jax.study.cell_config import cells
 from fdcmkd_jax.study.scheduler import reason, status
-from fdcmkd_jax.study.scores import Score, Scores, choose_rate, read_scores, teacher_accuracies
+from fdcmkd_jax.study.scores import (
+    Score,
+    Scores,
+    choose_rate,
+    metric_label,
+    read_scores,
+    teacher_scores,
+)
 from fdcmkd_jax.study.spec import Cell, Study
 from fdcmkd_jax.study.statistics import Comparison
 
@@ -42,9 +49,9 @@ class ArmResult:
     """Results of an arm in one direction, or in the mean of all directions.
 
     Attributes:
-        test: Test accuracy in percent by seed; see `Score`.
-        last: Test accuracy of the last step, by seed.
-        optimistic: Test accuracy under the public code's selection, for the seeds that logged it.
+        test: The primary metric on the test split in percent, by seed; see `Score`.
+        last: The same of the last step, by seed.
+        optimistic: The same under the public code's selection, for the seeds that logged it.
         over_baseline: Comparison with the baseline; None for the baseline itself and below two
             common seeds.
         over_control: Comparison with the control that has the highest mean; None if no control has
@@ -64,15 +71,18 @@ class Analysis:
 
     Attributes:
         study: The study.
+        metric: The name of the primary metric.
         directions: Names of the directions, as in the runs.
         rates: The learning rate that each arm keeps; None if the study tunes no rate.
         scores: Scores of the kept cells, by arm.
         results: Results by direction (and `MEAN`), then by arm.
-        teachers: Test accuracy of the teachers in percent, by modality and seed.
+        teachers: The primary metric of the teachers on the test split in percent, by modality and
+            seed.
         failures: Reasons of failure, by failed cell.
     """
 
     study: Study
+    metric: str
     directions: tuple[str, ...]
     rates: Mapping[str, float | None]
     scores: Mapping[str, Scores]
@@ -117,11 +127,12 @@ def analyze(study: Study, workdir: Path) -> Analysis:
     columns = (*directions, MEAN) if len(directions) > 1 else directions
     return Analysis(
         study=study,
+        metric=metric_label(by_cell, workdir),
         directions=directions,
         rates=rates,
         scores=scores,
         results={direction: _compare_arms(study, scores, direction) for direction in columns},
-        teachers=teacher_accuracies(study, workdir),
+        teachers=teacher_scores(study, workdir),
         failures={cell: reason(cell, workdir) for cell in statuses if statuses[cell] == "failed"},
     )
 
@@ -161,7 +172,7 @@ def _compare_arms(
 
 
 def _arm_result(by_seed: Scores, direction: str) -> ArmResult:
-    """Collects the accuracies of an arm in one direction, or their mean over the directions."""
+    """Collects the scores of an arm in one direction, or their mean over the directions."""
 
     def values(field: str) -> dict[int, float]:
         means = {}

@@ -65,21 +65,27 @@ def check_arms(study: Study) -> None:
     """Checks the config of every arm.
 
     Raises:
-        ConfigError: See `config_of`; also if two arms have the same config, or the learning rates
-            do not include the config's rate.
+        ConfigError: See `config_of`; also if two arms have the same config or different primary
+            metrics, or the learning rates do not include the config's rate.
     """
     arm_by_settings: dict[str, str] = {}
+    arm_by_metric: dict[Any, str] = {}
     for arm in study.arms:
         try:
-            settings = json.dumps(resolve(_arm_config(study, arm)), sort_keys=True)
+            resolved = resolve(_arm_config(study, arm))
         except ConfigError as error:
             raise ConfigError(f"arm {arm!r}: {error}") from error
+        settings = json.dumps(resolved, sort_keys=True)
         if settings in arm_by_settings:
             raise ConfigError(
                 f"arms {arm_by_settings[settings]!r} and {arm!r} have the same config, so a "
                 "comparison of them is meaningless; change one or remove it."
             )
         arm_by_settings[settings] = arm
+        arm_by_metric.setdefault(resolved["task"].get("primary"), arm)
+        if len(arm_by_metric) > 1:
+            listed = ", ".join(f"{name}: {metric}" for metric, name in arm_by_metric.items())
+            raise ConfigError(f"arms must share the primary metric of the task; got {listed}.")
     if study.learning_rates and _config_rate(study) not in study.learning_rates:
         raise ConfigError(
             f"learning_rates must include the config's rate {_config_rate(study):g}, at which the "

@@ -1,4 +1,4 @@
-"""Figures of a study: gains with intervals, accuracies of every seed, shares of the loss terms."""
+"""Figures of a study: gains with intervals, scores of every seed, shares of the loss terms."""
 
 from collections.abc import Mapping, Sequence
 
@@ -43,11 +43,11 @@ def forest(analysis: Analysis) -> Figure:
 
 
 def seeds(analysis: Analysis) -> Figure:
-    """Draws the test accuracy of every seed, one panel per direction; a line joins one seed."""
+    """Draws the test score of every seed, one panel per direction; a line joins one seed."""
     arms = list(analysis.study.arms)
     figure, panels = _side_by_side(analysis, arms)
     for axes, direction in zip(panels, analysis.results, strict=True):
-        style.panel(axes, title_of(direction), x="test accuracy (%)")
+        style.panel(axes, title_of(direction), x=f"test {analysis.metric} (%)")
         results = analysis.results[direction]
         for seed in range(analysis.study.seeds):
             places = [place for place, arm in enumerate(arms) if seed in results[arm].test]

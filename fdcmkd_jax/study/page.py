@@ -32,6 +32,7 @@ def render(analysis: Analysis, workdir: Path) -> str:
     return fill(
         importlib.resources.files(__package__).joinpath("page.html").read_text("utf-8"),
         study=study,
+        metric=analysis.metric,
         verdicts={arm: verdict(analysis, arm) for arm in study.arms},
         results={tables.title_of(d): tables.rows(analysis, d) for d in analysis.results},
         optimistic=analysis.optimistic,
@@ -62,7 +63,9 @@ def _dots(analysis: Analysis) -> Section:
     section = Section()
     if analysis.results:
         arms = ", ".join(arm.label for arm in analysis.study.arms.values())
-        section.add(figures.seeds(analysis), f"Test accuracy of every seed, by arm: {arms}.")
+        section.add(
+            figures.seeds(analysis), f"Test {analysis.metric} of every seed, by arm: {arms}."
+        )
     else:
         section.left_out.append("No cell has finished yet.")
     return section

@@ -50,7 +50,9 @@ def _pictures(analysis: Analysis, workdir: Path) -> list[tuple[str, str, Figure]
         )
         pictures.append(("gains", caption, figures.forest(analysis)))
     if analysis.results:
-        caption = "Test accuracy of every seed; a line joins one seed, a bar marks each mean."
+        caption = (
+            f"Test {analysis.metric} of every seed; a line joins one seed, a bar marks each mean."
+        )
         pictures.append(("seeds", caption, figures.seeds(analysis)))
     by_label = loss_shares(analysis, workdir)
     if by_label:

@@ -55,7 +55,7 @@ def _study(
     if seeds < 2:
         raise ConfigError(f"an interval needs at least two seeds, got seeds = {seeds}.")
     if not margin > 0:
-        raise ConfigError(f"margin must be positive, in points of accuracy; got {margin}.")
+        raise ConfigError(f"margin must be positive, in percentage points; got {margin}.")
     groups = {name: _arm_group(name, keys, presets, overrides) for name, keys in arms.items()}
     by_name = _with_controls(groups)
     if baseline not in by_name:

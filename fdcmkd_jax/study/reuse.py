@@ -64,7 +64,8 @@ def copy_finished_cells(study: Study, cells: Sequence[Cell], workdir: Path, sour
     """Copies finished cells of the same config and seed from another study's folder.
 
     All arms of a seed share their teachers, so a cell is copied only if its teachers have exactly
-    the scores of this study's teachers: the same validation accuracy and the same confusion matrix.
+    the scores of this study's teachers: the same primary metric on validation and the same
+    confusion matrix on the test split.
 
     Args:
         study: The study.
@@ -128,8 +129,9 @@ def _same_teachers(candidate: Path, teacher_folder: Path, folder: Path) -> bool:
 def _teacher_scores(folder: Path) -> dict[str, Any]:
     """Returns the scores of a finished cell's teachers, by modality."""
     results = read_json(folder / "results.json")
+    primary = results["metrics"]["primary"]
     return {
-        modality: (entry["val"]["accuracy"], entry["confusion"])
+        modality: (entry["val"][primary], entry.get("confusion"))
         for modality, entry in results["teachers"].items()
     }
 

@@ -35,7 +35,8 @@ class Study:
         config: The config file.
         seeds: Number of seeds; the seeds are 0 to ``seeds - 1``.
         baseline: The arm that the others are compared with; it trains the teachers of all arms.
-        margin: Equivalence margin in points of accuracy, fixed before the study is run.
+        margin: Equivalence margin in percentage points of the primary metric, fixed before the
+            study is run.
         learning_rates: Every arm is trained at each of these rates and keeps the one that is best
             on validation; empty to train at the config's rate only.
         arms: Arms by name, in the order of the file.

@@ -55,7 +55,7 @@ def rows(analysis: Analysis, direction: str) -> list[Row]:
 
 
 def teachers(analysis: Analysis) -> list[tuple[str, str]]:
-    """Returns the modality and the test accuracy of each teacher."""
+    """Returns the modality and the test score of each teacher."""
     return [(modality, _interval(values)) for modality, values in analysis.teachers.items()]
 
 
@@ -111,11 +111,11 @@ def notes(analysis: Analysis) -> list[str]:
     """Returns paragraphs that explain the tables."""
     study = analysis.study
     paragraphs = [
-        "Test %: test accuracy of the checkpoint selected on validation, mean and 95 % t interval "
-        f"over seeds. Gain: paired difference from {study.arms[study.baseline].label}, in points. "
-        "p values are corrected over the arms by Holm's method; intervals are not corrected. "
-        "Verdicts are based on the mean of the directions and on an equivalence margin of "
-        f"{points(study.margin)}, fixed before the study was run.",
+        f"Test %: test {analysis.metric} of the checkpoint selected on validation, mean and 95 % t "
+        f"interval over seeds. Gain: paired difference from {study.arms[study.baseline].label}, in "
+        "points. p values are corrected over the arms by Holm's method; intervals are not "
+        "corrected. Verdicts are based on the mean of the directions and on an equivalence margin "
+        f"of {points(study.margin)}, fixed before the study was run.",
     ]
     if study.learning_rates:
         rates = ", ".join(f"{rate:g}" for rate in study.learning_rates)
@@ -126,8 +126,8 @@ def notes(analysis: Analysis) -> list[str]:
     if analysis.optimistic:
         paragraphs.append(
             'Arms with a value under "best test epoch and head" were selected on the test split, '
-            "as in the public code; their test accuracy in the other columns is that of the last "
-            "step."
+            f"as in the public code; their test {analysis.metric} in the other columns is that of "
+            "the last step."
         )
     return paragraphs
 

@@ -1,28 +1,71 @@
 """The interface of a task: the meaning of labels, and the metrics of predictions."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Int, Shaped
 
 from fdcmkd_jax.tasks.metrics import SumCount
-from fdcmkd_jax.types import Targets
+from fdcmkd_jax.types import Outputs, Targets, count_once
 
 
-class Task(NamedTuple):
-    """The meaning of labels.
+# Compared and hashed by identity, as the programs that are compiled for a task are.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Task:
+    """The meaning of labels. Logits are ``[N, ..., K]``, labels ``[N, ...]`` and masks ``[N]``.
 
     Attributes:
         num_classes: K.
-        loss: ``(logits, labels) -> [N]``, the training loss.
-        sums: ``(logits, labels, mask) -> {name: (sum, count)}``, the metrics of an evaluation;
-            always holds ``loss`` and ``accuracy``.
+        loss: ``(logits, labels) -> [N]``, the training loss; finite whatever the labels.
+        weigh: ``labels -> [N]``, float32, the weight of each example in the mean of every term that
+            reads labels: the mean is sum(weight * value) / sum(weight). An example of weight 0 does
+            not count. With dense labels, for instance, the number of positions that count, where
+            ``loss`` is the mean over them.
+        progress: ``(logits, labels, mask) -> {name: (sum, count)}``, logged beside the loss of a
+            training step.
+        sums: ``(logits, labels, mask) -> totals``, a tree of arrays that add up over batches and
+            devices. Evaluation computes it for every head of a model.
+        examples: ``(outputs, labels) -> {name: [N, ...]}``, stored for each test example. The
+            report compares ``features [N, D]`` and colors them by ``labels [N]``, if both exist.
+        metrics: ``totals -> {name: float}``, from sums in float64 and int64 on the host.
+        by_class: ``totals -> {name: [K floats]}``, metrics of each class.
+        primary: The metric that selects a checkpoint and a head; higher is better.
+        labels: ``((metric, its name on a page), ...)`` of the metrics, and of those by class, that
+            pages show. All are shares in [0, 1], which pages show in percent.
     """
 
     num_classes: int
     loss: Callable[[Array, Array], Array]
-    sums: Callable[[Array, Array, Array], dict[str, SumCount]]
+    weigh: Callable[[Array], Array] = count_once
+    progress: Callable[[Array, Array, Array], dict[str, SumCount]]
+    sums: Callable[[Array, Array, Array], dict[str, Any]]
+    examples: Callable[[Outputs, Array], dict[str, Array]]
+    metrics: Callable[[Mapping[str, Any]], dict[str, float]]
+    by_class: Callable[[Mapping[str, Any]], dict[str, list[float]]]
+    primary: str
+    labels: tuple[tuple[str, str], ...]
+
+    @property
+    def label(self) -> str:
+        """The name of the primary metric on a page."""
+        return dict(self.labels)[self.primary]
+
+    def describe_metrics(self) -> dict[str, Any]:
+        """Returns ``{"primary", "labels"}``, which results carry for the pages that show them."""
+        return {"primary": self.primary, "labels": dict(self.labels)}
+
+    def details(self, totals: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns ``{"confusion", "by_class"}`` of a head, JSON-able.
+
+        Args:
+            totals: The head's totals; without ``confusion``, the result has none either.
+        """
+        confusion = totals.get("confusion")
+        matrix = {} if confusion is None else {"confusion": np.asarray(confusion).tolist()}
+        return {**matrix, "by_class": self.by_class(totals)}
 
     def targets(
         self,
@@ -48,5 +91,6 @@ class Task(NamedTuple):
             mask=jnp.ones(rows, bool) if mask is None else mask,
             num_classes=self.num_classes,
             label_loss=self.loss,
+            label_weight=self.weigh,
             id=id,
         )

@@ -1,7 +1,7 @@
-"""Metrics as (sum, count) pairs, which add up across batches and devices."""
+"""Sums that add up across batches and devices, and the metrics computed from them."""
 
 from collections.abc import Mapping
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 import jax
 import jax.numpy as jnp
@@ -66,12 +66,57 @@ def confusion(
 
 
 def add(totals: Mapping | None, sums: Mapping) -> Mapping:
-    """Adds one batch's sums to the running totals, leaf by leaf; None starts them."""
-    host = jax.tree.map(np.asarray, sums)
+    """Adds one batch's sums to the running totals, leaf by leaf; None starts them.
+
+    Totals are float64 and int64, so that the number of batches costs no precision.
+    """
+    host = jax.tree.map(_widened, sums)
     return host if totals is None else jax.tree.map(np.add, totals, host)
+
+
+def _widened(leaf: Any) -> np.ndarray:
+    values = np.asarray(leaf)
+    return values.astype(np.int64 if np.issubdtype(values.dtype, np.integer) else np.float64)
 
 
 def mean(sum_count: tuple[SupportsFloat, SupportsFloat]) -> float:
     """Divides a sum by its count; NaN if nothing was counted."""
     total, count = float(sum_count[0]), float(sum_count[1])
     return total / count if count else float("nan")
+
+
+def accuracy(confusion: Int[np.ndarray, "K K"]) -> float:
+    """Computes the share of predictions that are right; NaN if nothing was counted.
+
+    Args:
+        confusion: Counts, rows the true class, columns the predicted class.
+    """
+    return mean((np.trace(confusion), np.sum(confusion)))
+
+
+def precision_recall_f1(
+    confusion: Int[np.ndarray, "K K"],
+) -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"], Float[np.ndarray, " K"]]:
+    """Computes precision, recall and F1 of each class, one against the rest.
+
+    Args:
+        confusion: Counts, rows the true class, columns the predicted class.
+
+    Returns:
+        Three float64 arrays of shape ``[K]``. A class without predictions has precision 0, one
+        without examples recall 0, as in scikit-learn with ``zero_division=0``.
+    """
+    hits = np.diag(confusion)
+    examples, predictions = confusion.sum(axis=1), confusion.sum(axis=0)
+    return (
+        _ratio(hits, predictions),
+        _ratio(hits, examples),
+        _ratio(2 * hits, examples + predictions),
+    )
+
+
+def _ratio(
+    numerator: Int[np.ndarray, " K"], denominator: Int[np.ndarray, " K"]
+) -> Float[np.ndarray, " K"]:
+    """Divides; 0 where the denominator is 0, which no numerator exceeds."""
+    return numerator / np.maximum(denominator, 1)

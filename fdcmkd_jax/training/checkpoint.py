@@ -17,7 +17,7 @@ from fdcmkd_jax.training.state import TrainState
 from fdcmkd_jax.types import Params
 
 UNSCORED = -1.0
-"""The score of a checkpoint that may not be selected, below any accuracy."""
+"""The score of a checkpoint that may not be selected, below any score."""
 
 
 class ModelDescription(NamedTuple):

@@ -35,8 +35,8 @@ class EvalOptions:
         every_epochs: Number of epochs between evaluations; the last epoch is always evaluated.
         batch_size: N of an evaluation batch, over all devices.
         select_split: The split that selects a checkpoint. ``"test"`` is the public code's choice;
-            it makes the test accuracy optimistic.
-        select_heads: The heads among which the most accurate selects, and is reported.
+            it makes the test results optimistic.
+        select_heads: The heads among which the best selects, and is reported.
     """
 
     every_epochs: int = 1
@@ -55,24 +55,28 @@ class EvalOptions:
         if "main" not in self.select_heads:
             raise ValueError(f"select_heads must hold 'main', got {tuple(self.select_heads)}.")
 
-    def describe(self) -> str:
-        """Describes the selection rule in words."""
+    def describe(self, metric: str) -> str:
+        """Describes the selection rule in words.
+
+        Args:
+            metric: The primary metric's name on a page.
+        """
         heads = " or ".join(self.select_heads)
-        return f"highest {self.select_split} accuracy of {heads}"
+        return f"highest {self.select_split} {metric} of {heads}"
 
 
 class Result(NamedTuple):
     """The result of one pass over a split.
 
     Attributes:
-        heads: ``{head: {metric: mean}}``; ``main`` is the model's own classifier.
-        confusion: Counts of the main classifier, rows the true class, shape ``[K, K]``.
-        examples: This process's ``features``, ``predictions``, ``labels`` and ``id``, N first, in
-            the split's order; empty unless asked for.
+        heads: ``{head: {metric: value}}``; ``main`` is the model's own classifier.
+        totals: ``{head: totals}``, the task's sums over the split.
+        examples: What the task stores of this process's examples, and their ``id``, N first, in the
+            split's order; empty unless asked for.
     """
 
     heads: dict[str, dict[str, float]]
-    confusion: np.ndarray
+    totals: dict[str, dict[str, Any]]
     examples: dict[str, np.ndarray]
 
 
@@ -91,7 +95,7 @@ class Evaluator:
         transform: Makes an example of a record; None where records are examples.
         modality: The modality that the model reads.
         method: Supplies further heads.
-        task: Supplies targets and metrics.
+        task: Supplies targets and metrics; an attribute too.
         devices: The devices to run on.
         batch_size: N of a batch, over all devices.
         options: Threads and batches that read ahead.
@@ -108,6 +112,7 @@ class Evaluator:
         batch_size: int,
         options: InputOptions,
     ) -> None:
+        self.task = task
         self._step = _program(devices, model, modality, method, task)
         self._devices, self._stage = devices, HostStage(transform, (modality,))
         self._batch_size, self._options = batch_size, options
@@ -147,11 +152,8 @@ class Evaluator:
             fetch(*running.popleft())
         return {
             name: Result(
-                heads={
-                    head: {metric: metrics.mean(sums) for metric, sums in head_sums.items()}
-                    for head, head_sums in totals[name]["heads"].items()
-                },
-                confusion=totals[name]["confusion"],
+                heads={head: self.task.metrics(sums) for head, sums in totals[name].items()},
+                totals=totals[name],
                 examples=_real_rows(examples[name]) if with_examples else {},
             )
             for name in candidates
@@ -190,9 +192,17 @@ def _program(
     return devices.map(step, batch_argument=2, split_output=1, donate=False)
 
 
-def best_head(results: Mapping[str, Mapping[str, float]], heads: Sequence[str]) -> str:
-    """Returns the most accurate of the heads that the model has; the first if tied."""
-    return max((head for head in heads if head in results), key=lambda h: results[h]["accuracy"])
+def best_head(
+    results: Mapping[str, Mapping[str, float]], heads: Sequence[str], primary: str
+) -> str:
+    """Returns the best of the heads that the model has; the first if tied.
+
+    Args:
+        results: Metrics by head.
+        heads: The heads that may be chosen.
+        primary: The metric that decides; higher is better.
+    """
+    return max((head for head in heads if head in results), key=lambda h: results[h][primary])
 
 
 def record(
@@ -221,9 +231,10 @@ def record(
     test = evaluator(candidates, splits["test"], with_examples=True)
     chosen = test["selected"]
     at_end = test.get("last", chosen)
-    head = best_head({"val": val, "test": chosen.heads}[options.select_split], options.select_heads)
+    task, selecting = evaluator.task, {"val": val, "test": chosen.heads}[options.select_split]
+    head = best_head(selecting, options.select_heads, task.primary)
     entry = {
-        "selection": options.describe(),
+        "selection": options.describe(task.label),
         "selected_head": head,
         "val": val[head],
         "test": chosen.heads[head],
@@ -231,7 +242,7 @@ def record(
         "heads": {
             name: {"val": val[name], "test": chosen.heads[name]} for name in val if name != "main"
         },
-        "confusion": chosen.confusion.tolist(),
+        **task.details(chosen.totals[head]),
     }
     return entry, chosen.examples
 

@@ -137,12 +137,13 @@ class _Model:
 
     def log_row(self, window: Sequence[Sums], step: int, epoch: float, waiting: float) -> None:
         """Logs the means over the steps since the last row."""
-        row: dict[str, Any] = {"split": "train", "step": step}
-        row |= means(window, step, self.checkpoints.latest, self.job.title)
+        averages = means(window, step, self.checkpoints.latest, self.job.title)
+        progress = averages.pop("progress")
+        row: dict[str, Any] = {"split": "train", "step": step, **progress, **averages}
         row |= {"epoch": epoch, "learning_rate": float(self.job.optimizer.schedule(step - 1))}
         row["waiting_for_data"] = round(waiting, 4)
         self.log.write(row)
-        self.log.advance(step, loss=row["loss"], accuracy=row["accuracy"])
+        self.log.advance(step, loss=row["loss"], **progress)
 
     def evaluate(self, current: TrainState, step: int, epoch: float) -> float:
         """Evaluates on the split that selects, logs the result, and returns the score."""
@@ -152,7 +153,8 @@ class _Model:
         row = {"split": options.select_split, "step": step, "epoch": epoch}
         band_heads = {name: heads[name] for name in heads if name != "main"}
         self.log.write({**row, **heads["main"], "heads": band_heads})
-        return heads[evaluation.best_head(heads, options.select_heads)]["accuracy"]
+        primary = self.context.task.primary
+        return heads[evaluation.best_head(heads, options.select_heads, primary)][primary]
 
     def final_record(
         self, last: TrainState, total: int

@@ -1,8 +1,8 @@
 """The pure train and evaluation steps.
 
 A step sees one device's share of the batch. Everything it returns about the whole batch is a sum
-over devices. A loss is a global sum over a global count, so the way the batch falls on the devices,
-and the share of it that is padding, changes nothing beyond rounding.
+over devices. A loss is a global weighted sum over the global sum of the weights, so the way the
+batch falls on the devices, and the share of it that is padding, changes nothing beyond rounding.
 """
 
 from collections.abc import Callable, Mapping
@@ -57,8 +57,6 @@ class TrainStep:
         key = jax.random.wrap_key_data(state.rng)
         key = jax.random.fold_in(jax.random.fold_in(key, state.step), lax.axis_index(AXIS))
         frozen_outputs = self._frozen_outputs(teacher_variables, batch)
-        counted = self._counted(targets)
-        counts = lax.psum({name: jnp.sum(rows) for name, rows in counted.items()}, AXIS)
 
         def shares(params: Params, shift: Array) -> tuple[dict[str, Array], Any]:
             """Returns each term's [N] shares of its own global mean, and the new statistics."""
@@ -70,14 +68,16 @@ class TrainStep:
                 params["method"], state.memory, outputs, teacher_outputs, targets
             )
             terms = {"task": targets.loss(outputs.logits), **method_terms}
+            row_weights = self._row_weights(targets, teacher_outputs)
+            totals = lax.psum({name: jnp.sum(rows) for name, rows in row_weights.items()}, AXIS)
             term_shares = {
-                name: jnp.where(counted[name], term, 0) / jnp.maximum(counts[name], 1)
-                for name, term in terms.items()
+                name: _share(term, row_weights[name], totals[name]) for name, term in terms.items()
             }
-            return term_shares, (outputs, batch_stats, teacher_stats, memory)
+            counted = {name: total > 0 for name, total in totals.items()}
+            return term_shares, (outputs, batch_stats, teacher_stats, memory, counted)
 
         shift = _zero_shift(self.student, batch.inputs[self.student_input])
-        term_shares, pull_back, (outputs, *statistics, memory) = jax.vjp(
+        term_shares, pull_back, (outputs, *statistics, memory, counted) = jax.vjp(
             shares, state.params, shift, has_aux=True
         )
         loss, cotangents = jax.value_and_grad(
@@ -86,10 +86,10 @@ class TrainStep:
         gradients = lax.psum(pull_back(cotangents)[0], AXIS)
         rows = jax.vmap(lambda alone: pull_back(alone)[1])(_one_at_a_time(cotangents))
         on_features = dict(zip(cotangents, rows, strict=True))
-        correct = metrics.masked_sum(
-            metrics.correct(outputs.logits, targets.labels), counted["task"]
+        progress = self.task.progress(
+            outputs.logits, targets.labels, targets.mask & targets.labelled
         )
-        sums = self._sums(loss, term_shares, on_features, correct, counts)
+        sums = self._sums(loss, term_shares, on_features, progress, counted)
         # Equal on every device already where BatchNorm is synchronized.
         batch_stats, teacher_stats = lax.pmean(statistics, AXIS)
         state = state.apply_gradients(
@@ -112,13 +112,20 @@ class TrainStep:
         x = select(batch.teacher_inputs, self.teacher_input)
         return lax.stop_gradient(self.teacher.apply(teacher_variables, x, train=False))
 
-    def _counted(self, targets: Targets) -> dict[str, Array]:
-        """Returns the rows ``[N]`` that count in each term."""
-        label_terms = {"task", *self.method.label_terms}
-        return {
-            name: targets.mask & targets.labelled if name in label_terms else targets.mask
-            for name in ("task", *self.method.names)
-        }
+    def _row_weights(self, targets: Targets, teacher_outputs: Any) -> dict[str, Array]:
+        """Returns the weight of each row in each term's mean, ``[N]``; 0 where it does not count.
+
+        A row counts by the task's weight of its label where the term reads labels, and else once.
+        """
+        weights = dict.fromkeys(self.method.names, targets.mask.astype(jnp.float32))
+        weights |= dict.fromkeys(("task", *self.method.label_terms), targets.row_weights)
+        if self.method.pseudo_label_terms:
+            several = isinstance(teacher_outputs, Mapping)
+            teachers = list(teacher_outputs.values()) if several else [teacher_outputs]
+            known = [targets.with_pseudo_labels(teacher.logits) for teacher in teachers]
+            mean = jnp.mean(jnp.stack([labels.row_weights for labels in known]), axis=0)
+            weights |= dict.fromkeys(self.method.pseudo_label_terms, mean)
+        return weights
 
     def _student_outputs(
         self, params: Params, shift: Array, state: TrainState, batch: Batch, key: Array
@@ -158,8 +165,8 @@ class TrainStep:
         loss: Array,
         term_shares: Mapping[str, Array],
         on_features: Mapping[str, Array],
-        correct: metrics.SumCount,
-        counts: Mapping[str, Array],
+        progress: Mapping[str, metrics.SumCount],
+        counted: Mapping[str, Array],
     ) -> Sums:
         """Sums a step's metrics over the devices."""
         totals = lax.psum(
@@ -171,17 +178,17 @@ class TrainStep:
                     for name, gradient in on_features.items()
                     if name not in self.method.map_terms
                 },
-                "accuracy": correct,
+                "progress": progress,
             },
             AXIS,
         )
         one = jnp.ones(())
         return {
             "loss": (totals["loss"], one),
-            "accuracy": totals["accuracy"],
+            "progress": totals["progress"],
             # A batch without a labelled example measures no term that reads labels: count 0.
             "terms": {
-                name: (mean, jnp.minimum(counts[name], 1).astype(mean.dtype))
+                name: (mean, counted[name].astype(mean.dtype))
                 for name, mean in totals["terms"].items()
             },
             "gradient_norms": {
@@ -213,9 +220,10 @@ def make_train_step(
 
     Returns:
         ``step(state, teacher_variables, batch) -> (state, sums)``, to be mapped over `AXIS` with
-        `Devices.map`. ``sums`` holds (sum, count) pairs: ``loss`` (weighted total), ``accuracy``,
-        ``terms`` (unweighted), ``gradient_norms`` (L2 norm over the whole batch of each weighted
-        term's gradient on the student's features; terms that read the student's maps have none).
+        `Devices.map`. ``sums`` holds (sum, count) pairs: ``loss`` (weighted total), ``progress``
+        (the task's), ``terms`` (unweighted), ``gradient_norms`` (L2 norm over the whole batch of
+        each weighted term's gradient on the student's features; terms that read the student's maps
+        have none).
 
     Raises:
         ValueError: If the weights do not name exactly the terms, or a method that trains its
@@ -245,31 +253,32 @@ def make_eval_step(
 
     Returns:
         ``step(variables, method_params, batch) -> (sums, examples)``, to be mapped with
-        `Devices.map`. ``sums`` holds the task's sums under ``heads``, for ``main`` and each head of
-        the method, and the main head's ``confusion [K, K]``; ``examples`` holds ``features``,
-        ``predictions``, ``labels``, ``id`` and ``mask``, N first.
+        `Devices.map`. ``sums`` holds the task's totals for ``main`` and each head of the method;
+        ``examples`` holds what the task stores of each example, ``id`` and ``mask``, N first.
     """
 
     def eval_step(variables: Params, method_params: Params, batch: Batch) -> Any:
         outputs: Any = model.apply(variables, batch.inputs[model_input], train=False)
         logits = {"main": outputs.logits, **method.heads(method_params, outputs)}
-        labels, mask = batch.targets.labels, batch.targets.mask
+        targets = batch.targets
         sums = {
-            "heads": {
-                head: task.sums(head_logits, labels, mask) for head, head_logits in logits.items()
-            },
-            "confusion": metrics.confusion(outputs.logits, labels, mask),
+            head: task.sums(head_logits, targets.labels, targets.mask)
+            for head, head_logits in logits.items()
         }
         examples = {
-            "features": outputs.features,
-            "predictions": jnp.argmax(outputs.logits, axis=-1).astype(jnp.int32),
-            "labels": labels,
-            "id": batch.targets.id,
-            "mask": mask,
+            **task.examples(outputs, targets.labels),
+            "id": targets.id,
+            "mask": targets.mask,
         }
         return lax.psum(sums, AXIS), examples
 
     return eval_step
+
+
+def _share(term: Array, row_weights: Array, total: Array) -> Array:
+    """Returns each row's share of a term's global mean, ``[N]``; 0 if no row counts."""
+    weighted = jnp.where(row_weights > 0, row_weights * term, 0)
+    return weighted / jnp.where(total > 0, total, 1)
 
 
 def _one_at_a_time(cotangents: Mapping[str, Array]) -> dict[str, Array]:

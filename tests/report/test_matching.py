@@ -26,7 +26,7 @@ def test_examples_are_paired_by_id():
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        (None, "teacher image has no test.npz"),
+        (None, "teacher image has no features in test.npz"),
         (examples([1], width=8), "teacher audio: 4, teacher image: 8"),
         (examples([2]), "share no example"),
     ],

@@ -1,14 +1,14 @@
 """Tests of the colors of loss terms."""
 
 from fdcmkd_jax.report import style
-from fdcmkd_jax.report.run import Model, Run
+from fdcmkd_jax.report.run import Metrics, Model, Run
 
 
 def test_the_usual_terms_keep_their_color_whatever_else_is_logged():
     def colors(*terms):
         rows = [{"step": 1, "terms": dict.fromkeys(terms, 1.0)}]
         trained = Model("audio", None, {}, rows, [], None)
-        return style.palette(Run({}, {}, 0, [], {"audio": trained}, [])).terms
+        return style.palette(Run({}, {}, 0, [], Metrics("", {}), {"audio": trained}, [])).terms
 
     few, many = colors("low", "task"), colors("divergence", "align", "low", "task")
     assert list(few) == ["task", "low"]

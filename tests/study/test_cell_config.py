@@ -73,6 +73,14 @@ def test_the_baseline_at_the_configs_own_rate_trains_the_teachers(change):
     assert config.teacher.checkpoints.audio == "/study/cells/none/rate0.1/seed0/teachers/audio"
 
 
+def test_arms_that_select_by_different_metrics_are_refused(change):
+    overrides = 'presets = "none"\noverrides.task.primary = "macro_f1"'
+    with pytest.raises(
+        ConfigError, match=r"arms must share the primary metric .*fd_cmkd: accuracy"
+    ):
+        check_arms(change('presets = "none"', overrides))
+
+
 def test_two_arms_of_one_config_are_refused(file):
     text = file.read_text(encoding="utf-8") + "\n[arms.again]\noverrides.method.cutoff = 0.5\n"
     file.write_text(text, encoding="utf-8")

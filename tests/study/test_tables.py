@@ -38,6 +38,18 @@ def test_json_has_cells_statistics_and_verdicts_without_nan(analysis, tmp_path):
     assert set(tree["verdicts"]) == set(analysis.study.arms)
 
 
+def test_another_primary_metric_is_named_and_read(toy, tmp_path):
+    put_cells(tmp_path, {"none": [80.0, 81.0]})
+    for path in tmp_path.glob("cells/*/*/results.json"):
+        text = path.read_text().replace('"accuracy": 0.', '"macro_f1": 0.')
+        path.write_text(text.replace('"primary": "accuracy"', '"primary": "macro_f1"'))
+    analysis = analyze(toy, tmp_path)
+    assert analysis.metric == "macro F1"
+    text = tables.as_markdown(analysis)
+    assert "Test %: test macro F1 of the checkpoint" in text
+    assert "| no distillation | 2 | 80.5 ± 6.4 |" in text
+
+
 def test_markdown_leaves_out_empty_columns(analysis):
     text = tables.as_markdown(analysis)
     assert "| no distillation | 3 | 81.0 ± 2.5 |" in text

@@ -89,6 +89,24 @@ def test_totals_add_up_leaf_by_leaf_on_the_host():
     assert not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(totals))
 
 
+def test_totals_are_wide_so_that_many_batches_cost_no_precision():
+    batch = {"loss": (jnp.float32(2**24), jnp.float32(1.0)), "confusion": jnp.ones((2, 2), int)}
+    totals = metrics.add(None, batch)
+    assert totals["loss"][0].dtype == np.float64
+    assert totals["confusion"].dtype == np.int64
+    more = metrics.add(totals, {**batch, "loss": (jnp.float32(1.0), jnp.float32(1.0))})
+    assert more["loss"] == (2.0**24 + 1, 2.0)
+
+
+def test_precision_recall_and_f1_by_hand():
+    confusion = np.array([[3, 1, 0], [2, 0, 0], [0, 0, 0]])
+    precision, recall, f1 = metrics.precision_recall_f1(confusion)
+    np.testing.assert_allclose(precision, [3 / 5, 0, 0])
+    np.testing.assert_allclose(recall, [3 / 4, 0, 0])
+    np.testing.assert_allclose(f1, [2 / 3, 0, 0])
+    assert metrics.accuracy(confusion) == 0.5
+
+
 def test_a_mean_is_the_sum_over_the_count():
     actual = metrics.mean((np.float32(6.0), np.float32(4.0)))
     assert actual == 1.5

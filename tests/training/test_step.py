@@ -8,7 +8,7 @@ import pytest
 from builders import NUM_CLASSES, toy_net
 from step_setting import WEIGHTS, Setting, assert_same_bits, batches, on
 
-from fdcmkd_jax import losses, methods
+from fdcmkd_jax import losses, methods, tasks
 from fdcmkd_jax.training import optim, state
 
 
@@ -60,6 +60,76 @@ def test_without_any_label_the_task_counts_nothing_and_distillation_goes_on(two)
     assert row["terms"]["low"][1] == 1
     assert row["gradient_norms"]["task"][0] == 0
     assert row["gradient_norms"]["low"][0] > 0
+
+
+CLASS_WEIGHTS = np.array([0.1, 1.0, 3.0], np.float32)
+
+
+def weighed(count, class_weights, method="fd_cmkd"):
+    task = tasks.classification(num_classes=NUM_CLASSES, class_weights=class_weights)
+    return Setting(on(count), method, task=task)
+
+
+def outputs_of(setting, batch):
+    """The outputs of the student and the teacher of a setting for a batch, at the start."""
+    model = toy_net(NUM_CLASSES)
+    variables = {"params": setting.start.params["model"], "batch_stats": setting.start.batch_stats}
+    student, _ = model.apply(
+        variables, jnp.asarray(batch["image"]), train=True, mutable=["batch_stats"]
+    )
+    return student, model.apply(setting.teacher_variables, jnp.asarray(batch["audio"]), train=False)
+
+
+@pytest.fixture(scope="module")
+def weighed_two():
+    return weighed(2, CLASS_WEIGHTS.tolist())
+
+
+def test_terms_that_read_labels_are_means_by_class_weights_over_all_devices(weighed_two):
+    batch = next(batches(1))
+    batch["labelled"][:5] = False
+    _, (row,) = weighed_two.train([batch])
+    student, teacher = outputs_of(weighed_two, batch)
+    value = np.asarray(losses.cross_entropy(student.logits, jnp.asarray(batch["label"])))
+    rows = CLASS_WEIGHTS[batch["label"]] * batch["labelled"]
+    np.testing.assert_allclose(row["terms"]["task"][0], rows @ value / rows.sum(), rtol=1e-5)
+    low = losses.frequency_distances(student.features, teacher.features)["low"]
+    np.testing.assert_allclose(row["terms"]["low"][0], np.mean(low), rtol=1e-4)
+    hits = (np.argmax(student.logits, -1) == batch["label"])[5:]
+    assert row["progress"]["accuracy"] == (hits.sum(), 11)
+
+
+def test_a_term_of_pseudo_labels_is_a_mean_by_the_weights_of_the_labels_it_reads(weighed_two):
+    batch = next(batches(1))
+    batch["labelled"][:5] = False
+    _, (row,) = weighed_two.train([batch])
+    student, teacher = outputs_of(weighed_two, batch)
+    predicted = np.argmax(teacher.logits, -1).astype(np.int32)
+    labels = np.where(batch["labelled"], batch["label"], predicted)
+    targets = weighed_two.task.targets(jnp.asarray(labels))
+    params = weighed_two.start.params["method"]
+    value, _ = weighed_two.method.terms(params, {}, student, teacher, targets)
+    rows = CLASS_WEIGHTS[labels]
+    np.testing.assert_allclose(
+        row["terms"]["align"][0], rows @ value["align"] / rows.sum(), rtol=1e-5
+    )
+
+
+def test_the_number_of_devices_changes_no_weighted_mean(weighed_two):
+    stream = list(batches(2, real=11))
+    one, rows_one = weighed(1, CLASS_WEIGHTS.tolist()).train(stream)
+    two, rows_two = weighed_two.train(stream)
+    chex.assert_trees_all_close(
+        (one.params, rows_one), (two.params, rows_two), rtol=2e-4, atol=1e-5
+    )
+
+
+def test_equal_class_weights_train_what_none_train(two):
+    stream = list(batches(2))
+    after, rows = two.train(stream)
+    same, same_rows = weighed(2, [2.0] * NUM_CLASSES).train(stream)  # A power of 2: no rounding.
+    assert_same_bits(after, same)
+    chex.assert_trees_all_equal(rows, same_rows)
 
 
 def test_the_gradient_norm_of_a_term_that_reads_maps_is_not_measured():
