@@ -1,7 +1,7 @@
 """DeepLabV3+: a dilated backbone, atrous pyramid pooling and a decoder, for maps of classes."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import jax.numpy as jnp
@@ -13,11 +13,11 @@ from fdcmkd_jax.adapters import resize_maps
 from fdcmkd_jax.models.dtypes import float_dtype
 from fdcmkd_jax.models.layers import BatchNorm, Conv, conv
 from fdcmkd_jax.models.mobilenet_v2 import MobileNetV2Maps
-from fdcmkd_jax.models.resnet import LAYOUTS, ResNetMaps
+from fdcmkd_jax.models.resnet import LAYOUTS, ResNetMaps, tiny
 from fdcmkd_jax.registry import check_choice
 from fdcmkd_jax.types import Outputs, at_least_float32
 
-Backbone = Literal["resnet18", "resnet50", "resnet101", "mobilenet_v2"]
+Backbone = Literal["resnet_tiny", "resnet18", "resnet50", "resnet101", "mobilenet_v2"]
 Level = Literal["decoder", "aspp"]
 
 LOW_LEVEL_WIDTH = 48
@@ -173,7 +173,8 @@ def deeplab_v3_plus(
 
     Args:
         num_classes: K.
-        backbone: ``"resnet18"``, ``"resnet50"``, ``"resnet101"`` or ``"mobilenet_v2"``.
+        backbone: ``"resnet18"``, ``"resnet50"``, ``"resnet101"`` or ``"mobilenet_v2"``; or
+            ``"resnet_tiny"``, for small pictures on a CPU.
         output_stride: Of the backbone's last map: 16 dilates its last stage (pyramid rates 6, 12
             and 18), 8 its last two stages (12, 24 and 36).
         features: The maps that methods compare, before their ReLU: the ``"decoder"``'s at a quarter
@@ -202,17 +203,19 @@ def deeplab_v3_plus(
             "width must be at least 4, dropout and backbone_momentum in [0, 1), got "
             f"{width}, {dropout} and {backbone_momentum}."
         )
-    is_resnet = backbone != "mobilenet_v2"
-    if backbone_width <= 0 or (is_resnet and backbone_width != 1):
+    if backbone_width <= 0 or (backbone != "mobilenet_v2" and backbone_width != 1):
         raise ValueError(
             "backbone_width must be positive, and 1 for a ResNet, got "
             f"{backbone_width} for {backbone}."
         )
-    make = (
-        functools.partial(ResNetMaps, **LAYOUTS[int(backbone.removeprefix("resnet"))])
-        if is_resnet
-        else functools.partial(MobileNetV2Maps, width=backbone_width)
-    )
+    make: Callable[..., nn.Module]
+    if backbone == "mobilenet_v2":
+        make, low, high = functools.partial(MobileNetV2Maps, width=backbone_width), 2, 5
+    elif backbone == "resnet_tiny":
+        make, low, high = functools.partial(ResNetMaps, **tiny()), 2, 5
+    else:
+        layout = LAYOUTS[int(backbone.removeprefix("resnet"))]
+        make, low, high = functools.partial(ResNetMaps, **layout), 1, 4
     return DeepLabV3Plus(
         num_classes=num_classes,
         backbone=make(
@@ -221,8 +224,8 @@ def deeplab_v3_plus(
             axis_name=axis_name,
             dtype=float_dtype(dtype),
         ),
-        low="stage1" if is_resnet else "stage2",
-        high="stage4" if is_resnet else "stage5",
+        low=f"stage{low}",
+        high=f"stage{high}",
         rates=RATES[output_stride],
         features=features,
         width=width,

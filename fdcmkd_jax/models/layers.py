@@ -41,7 +41,7 @@ def conv(
         dilation: Distance of the kernel's entries in the input.
         name: Name of the layer in the parameter tree.
         dtype: Dtype of the result.
-        patches: Run as one matrix product over patches, without dilation; see `patch_convolution`.
+        patches: Run as one matrix product over patches, unless dilated; see `patch_convolution`.
     """
     pad = size // 2 * dilation
     return Conv(
@@ -52,7 +52,7 @@ def conv(
         kernel_dilation=(dilation, dilation),
         name=name,
         dtype=dtype,
-        conv_general_dilated=patch_convolution if patches else None,
+        conv_general_dilated=patch_convolution if patches and dilation == 1 else None,
     )
 
 

@@ -235,6 +235,17 @@ LAYOUTS: Mapping[int, Mapping[str, Any]] = {
 """Attributes of `Stages` by depth, as in torchvision."""
 
 
+def tiny() -> dict[str, Any]:
+    """Returns the attributes of `Stages` in `resnet_tiny`."""
+    return {
+        "widths": (16, 32, 64, 128, 128),
+        "strides": (1, 2, 2, 2, 1),
+        "depths": (1, 1, 1, 1, 1),
+        "stem_width": 16,
+        "patches": jax.default_backend() == "cpu",
+    }
+
+
 def resnet(
     num_classes: int,
     depth: Literal[18, 34, 50, 101] = 18,
@@ -279,11 +290,7 @@ def resnet_tiny(num_classes: int, dtype: str = "float32", axis_name: str | None 
     """
     return ResNet(
         num_classes=num_classes,
-        widths=(16, 32, 64, 128, 128),
-        strides=(1, 2, 2, 2, 1),
-        depths=(1, 1, 1, 1, 1),
-        stem_width=16,
+        **tiny(),
         axis_name=axis_name,
         dtype=float_dtype(dtype),
-        patches=jax.default_backend() == "cpu",
     )

@@ -6,8 +6,12 @@ from typing import Any
 from fdcmkd_jax.registry import build_once
 from fdcmkd_jax.tasks.base import Task
 from fdcmkd_jax.tasks.classification import classification
+from fdcmkd_jax.tasks.segmentation import segmentation
 
-TABLE: Mapping[str, Callable[..., Task]] = {"classification": classification}
+TABLE: Mapping[str, Callable[..., Task]] = {
+    "classification": classification,
+    "segmentation": segmentation,
+}
 
 
 def names() -> tuple[str, ...]:
@@ -29,4 +33,4 @@ def make(name: str, *, num_classes: int, **options: Any) -> Task:
     return build_once("task", TABLE, name, options, num_classes=num_classes)
 
 
-__all__ = ["TABLE", "Task", "classification", "make", "names"]
+__all__ = ["TABLE", "Task", "classification", "make", "names", "segmentation"]

@@ -52,7 +52,7 @@ def confusion(
 
     Args:
         logits: Shape ``[N, ..., K]``.
-        labels: Shape ``[N, ...]``, class indices.
+        labels: Shape ``[N, ...]``, class indices; positions with any other number are not counted.
         mask: Shape ``[N]``; rows outside it are not counted.
 
     Returns:
@@ -62,7 +62,9 @@ def confusion(
     predicted = jnp.argmax(logits, axis=-1)
     counted = mask.astype(jnp.int32).reshape(-1, *[1] * (labels.ndim - 1))
     counts = jnp.zeros((classes, classes), jnp.int32)
-    return counts.at[labels, predicted].add(jnp.broadcast_to(counted, labels.shape))
+    # Beyond the last row; a negative number would count from the end.
+    rows = jnp.where(labels < 0, classes, labels)
+    return counts.at[rows, predicted].add(jnp.broadcast_to(counted, labels.shape), mode="drop")
 
 
 def add(totals: Mapping | None, sums: Mapping) -> Mapping:

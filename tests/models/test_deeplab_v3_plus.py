@@ -96,6 +96,7 @@ def test_float32_agrees_with_pytorch_to_1e_5():
         ("resnet101", 8, "aspp", (8, 12)),
         ("mobilenet_v2", 16, "aspp", (4, 6)),
         ("mobilenet_v2", 8, "decoder", (16, 24)),
+        ("resnet_tiny", 8, "aspp", (8, 12)),
     ],
 )
 def test_logits_have_the_inputs_size_and_features_their_levels(backbone, stride, features, shape):

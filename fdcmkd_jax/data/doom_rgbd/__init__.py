@@ -1,6 +1,6 @@
 """Doom-RGBD: views of game maps with depth and a class for every pixel, rendered on the spot."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ def doom_rgbd(
     views: int = 80,
     maps: int = 32,
     render_seed: int = 0,
-    crop: tuple[int, int] = (96, 128),
-    scales: tuple[float, float] = (0.75, 1.5),
+    crop: Sequence[int] = (96, 128),
+    scales: Sequence[float] = (0.75, 1.5),
 ) -> Dataset:
     """Loads Doom-RGBD: about 1,000 / 380 / 330 rendered views of 19, 7 and 6 maps, 6 classes.
 
@@ -55,7 +55,7 @@ def doom_rgbd(
     folder = records.folder_of(data_dir, f"doom_rgbd_seed{render_seed}_{maps}x{views}")
     if not folder.is_dir():
         _prepare(data_dir, folder.parent.name, render.MAPS[:maps], views, render_seed)
-    transform = FrameTransform(crop=(crop[0], crop[1]), scales=(scales[0], scales[1]))
+    transform = FrameTransform(crop=tuple(crop), scales=tuple(scales))
     splits, _ = records.read(folder)
     return Dataset(
         modalities=MODALITIES,

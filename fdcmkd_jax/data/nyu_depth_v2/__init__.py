@@ -1,5 +1,6 @@
 """NYU-Depth V2: RGB, depth and a class for every pixel of 1,449 indoor frames."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -46,8 +47,8 @@ def nyu_depth_v2(
     classes: Literal[40, 13] = 40,
     depth: DepthInput = "plain",
     border: Border = "keep",
-    crop: tuple[int, int] = (480, 480),
-    scales: tuple[float, float] = (0.5, 2.0),
+    crop: Sequence[int] = (480, 480),
+    scales: Sequence[float] = (0.5, 2.0),
     validation: float = 0.1,
     strict: bool = False,
     generated: int = 0,
@@ -96,8 +97,8 @@ def nyu_depth_v2(
     height, width = frame_size(sources["train"][0])
     top, bottom, left, right = VALID if border == "crop" else (0, height, 0, width)
     transform = FrameTransform(
-        crop=(crop[0], crop[1]),
-        scales=(scales[0], scales[1]),
+        crop=tuple(crop),
+        scales=tuple(scales),
         depth=depth,
         classes=TO_13 if classes == 13 else (),
         border=(top, height - bottom, left, width - right),

@@ -77,18 +77,19 @@ class FrameTransform:
         border: Pixels cut off: top, bottom, left and right.
     """
 
-    crop: tuple[int, int] = (0, 0)
-    scales: tuple[float, float] = (1.0, 1.0)
+    crop: tuple[int, ...] = (0, 0)
+    scales: tuple[float, ...] = (1.0, 1.0)
     depth: DepthInput = "plain"
     classes: tuple[int, ...] = ()
     border: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def __post_init__(self) -> None:
         check_choice("depth", self.depth, DepthInput)
-        low, high = self.scales
-        if not 0 < low <= high:
-            raise ValueError(f"scales must be positive and in rising order, got {self.scales}.")
-        if min(self.crop) < 0 or bool(self.crop[0]) != bool(self.crop[1]):
+        if len(self.scales) != 2 or not 0 < self.scales[0] <= self.scales[1]:
+            raise ValueError(
+                f"scales must be two positive numbers in rising order, got {self.scales}."
+            )
+        if len(self.crop) != 2 or min(self.crop) < 0 or bool(self.crop[0]) != bool(self.crop[1]):
             raise ValueError(f"crop must be two positive sides, or 0 and 0, got {self.crop}.")
 
     @property
@@ -128,7 +129,7 @@ class FrameTransform:
         return image.crop((left, top, image.width - right, image.height - bottom))
 
     def _draw(self, height: int, width: int, random: np.random.Generator) -> Window:
-        scale = random.uniform(*self.scales)
+        scale = random.uniform(self.scales[0], self.scales[1])
         flip = bool(random.integers(2))
         sides, starts, places, ends = [], [], [], []
         for side, crop in ((height, self.crop[0]), (width, self.crop[1])):

@@ -105,8 +105,10 @@ def test_preprocessing_scales_depth_and_is_rebuilt_from_its_constants():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scales": (2.0, 0.5)}, "scales must be positive and in rising order"),
+        ({"scales": (2.0, 0.5)}, "scales must be two positive numbers in rising order"),
+        ({"scales": (1.0,)}, "scales must be two positive numbers in rising order"),
         ({"crop": (0, 8)}, "crop must be two positive sides"),
+        ({"crop": (8, 8, 8)}, "crop must be two positive sides"),
     ],
 )
 def test_a_bad_value_is_refused(options, message):
