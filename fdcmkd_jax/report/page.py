@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jinja2
 from matplotlib.figure import Figure
 
-from fdcmkd_jax.report import curves, embedding, figures, style, summary
+from fdcmkd_jax.report import class_maps, curves, embedding, figures, style, summary
 from fdcmkd_jax.report.matching import IncomparableError, matched
 from fdcmkd_jax.report.run import Model, Run, read
 from fdcmkd_jax.report.similarity import PAIRINGS, band_similarity
@@ -95,6 +95,7 @@ def render(run: Run) -> str:
             "curves": _curves(run, colors),
             "balance": _balance(run, colors),
             "confusion": _confusion(run),
+            "class_maps": _class_maps(run),
         }
         _add_maps(embedding_section, maps, run.class_names)
     return fill(
@@ -186,6 +187,22 @@ def _confusion(run: Run) -> Section:
             figures.confusion_grid(list(columns.values()), run.class_names, run.metrics),
             f"Confusion matrices on the test split, one column per modality: {names}.",
         )
+    return section
+
+
+def _class_maps(run: Run) -> Section:
+    """Draws predictions of pixels; the section of a task without them is empty."""
+    section = Section()
+    for modality in sorted({model.modality for model in run.models}):
+        models = [
+            model for model in run.models if model.modality == modality and model.maps is not None
+        ]
+        if models:
+            names = ", ".join(model.label for model in models)
+            section.add(
+                class_maps.draw(models, run.class_names),
+                f"Labels and predictions of a few test images, one column per model: {names}.",
+            )
     return section
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from fdcmkd_jax.registry import ConfigError
 from fdcmkd_jax.training.log import read_rows
@@ -38,6 +38,18 @@ class Metrics(NamedTuple):
     def label(self) -> str:
         """The name of the primary metric."""
         return self.labels[self.primary]
+
+
+class ClassMaps(NamedTuple):
+    """Classes of the pixels of the test split, thinned, of a task that labels pixels.
+
+    Attributes:
+        label_map: ``[N, h, w]`` uint8, the labels.
+        predicted_map: ``[N, h, w]`` uint8, the selected checkpoint's predictions.
+    """
+
+    label_map: UInt8[np.ndarray, "N h w"]
+    predicted_map: UInt8[np.ndarray, "N h w"]
 
 
 class Examples(NamedTuple):
@@ -70,6 +82,7 @@ class Model:
         held_out: Its rows of the split that selected the step, by rising step.
         test: Its features on the test split; None if they are missing or not stored.
         select_split: The split that selected the step: ``"val"`` or ``"test"``.
+        maps: Its predictions of pixels on the test split; None if there are none.
     """
 
     modality: str
@@ -79,6 +92,7 @@ class Model:
     held_out: list[dict[str, Any]]
     test: Examples | None
     select_split: str = "val"
+    maps: ClassMaps | None = None
 
     @property
     def loaded(self) -> bool:
@@ -222,8 +236,9 @@ def _read_model(
         entry=entry,
         train=[row for row in rows if row["split"] == "train"],
         held_out=[row for row in rows if row["split"] == select_split],
-        test=_read_test(folder / "test.npz"),
+        test=_read_test(folder / "test.npz", Examples),
         select_split=select_split,
+        maps=_read_test(folder / "test.npz", ClassMaps),
     )
 
 
@@ -236,14 +251,15 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
         raise RunError(f"{path} is not JSON: {error}.") from error
 
 
-def _read_test(path: pathlib.Path) -> Examples | None:
+def _read_test(path: pathlib.Path, kind: Any) -> Any:
+    """Reads the arrays that a tuple names; None if they are not all there."""
     if not path.is_file():
         return None
     try:
         # Opened here, because np.load leaves the file open if it is no archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if not set(Examples._fields) <= set(arrays.files):  # The task decides what is stored.
+            if not set(kind._fields) <= set(arrays.files):  # The task decides what is stored.
                 return None
-            return Examples(*(arrays[field] for field in Examples._fields))
+            return kind(*(arrays[field] for field in kind._fields))
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(f"cannot read the features in {path}: {error}.") from error
