@@ -1,5 +1,6 @@
 """Views of game maps with depth and labels, rendered by the package vizdoom without a display."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,7 +51,12 @@ def render(name: str, count: int, *, seed: int) -> Iterator[View]:
     Raises:
         ConfigError: If vizdoom is not installed.
     """
-    game = _start(name, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _views(name, count, seed, Path(folder, "engine.ini"))
+
+
+def _views(name: str, count: int, seed: int, settings: Path) -> Iterator[View]:
+    game = _start(name, seed, settings)
     try:
         random = np.random.default_rng([seed, MAPS.index(name)])
         state = game.get_state()
@@ -68,8 +74,11 @@ def render(name: str, count: int, *, seed: int) -> Iterator[View]:
         game.close()
 
 
-def _start(name: str, seed: int) -> Any:
-    """Starts the engine in a map, with nothing on the screen but the view."""
+def _start(name: str, seed: int, settings: Path) -> Any:
+    """Starts the engine in a map, with nothing on the screen but the view.
+
+    It writes its settings into a file, by default one in the current folder.
+    """
     try:
         import vizdoom
     except ImportError as error:
@@ -78,6 +87,7 @@ def _start(name: str, seed: int) -> Any:
         ) from error
     game = vizdoom.DoomGame()
     game.set_doom_game_path(str(Path(vizdoom.__file__).parent / "freedoom2.wad"))
+    game.set_doom_config_path(str(settings))
     game.set_doom_map(name)
     game.set_seed(seed)
     game.set_screen_resolution(vizdoom.ScreenResolution.RES_160X120)
