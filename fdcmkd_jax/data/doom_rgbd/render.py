@@ -1,5 +1,6 @@
 """Views of game maps with depth and labels, rendered by the package vizdoom without a display."""
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,11 +53,11 @@ def render(name: str, count: int, *, seed: int) -> Iterator[View]:
         ConfigError: If vizdoom is not installed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        yield from _views(name, count, seed, Path(folder, "engine.ini"))
+        yield from _views(name, count, seed, Path(folder))
 
 
-def _views(name: str, count: int, seed: int, settings: Path) -> Iterator[View]:
-    game = _start(name, seed, settings)
+def _views(name: str, count: int, seed: int, folder: Path) -> Iterator[View]:
+    game = _start(name, seed, folder)
     try:
         random = np.random.default_rng([seed, MAPS.index(name)])
         state = game.get_state()
@@ -74,10 +75,10 @@ def _views(name: str, count: int, seed: int, settings: Path) -> Iterator[View]:
         game.close()
 
 
-def _start(name: str, seed: int, settings: Path) -> Any:
+def _start(name: str, seed: int, folder: Path) -> Any:
     """Starts the engine in a map, with nothing on the screen but the view.
 
-    It writes its settings into a file, by default one in the current folder.
+    The engine writes its settings and a folder of its own into the current folder, unless told.
     """
     try:
         import vizdoom
@@ -87,7 +88,7 @@ def _start(name: str, seed: int, settings: Path) -> Any:
         ) from error
     game = vizdoom.DoomGame()
     game.set_doom_game_path(str(Path(vizdoom.__file__).parent / "freedoom2.wad"))
-    game.set_doom_config_path(str(settings))
+    game.set_doom_config_path(str(folder / "engine.ini"))
     game.set_doom_map(name)
     game.set_seed(seed)
     game.set_screen_resolution(vizdoom.ScreenResolution.RES_160X120)
@@ -104,7 +105,8 @@ def _start(name: str, seed: int, settings: Path) -> Any:
     game.set_available_buttons([vizdoom.Button.TURN_LEFT_RIGHT_DELTA])
     game.set_mode(vizdoom.Mode.PLAYER)
     game.set_episode_timeout(0)
-    game.init()
+    with contextlib.chdir(folder):
+        game.init()
     for command in ("god", "notarget", "noclip"):
         game.send_game_command(command)
     game.make_action([0.0], _SETTLING)
