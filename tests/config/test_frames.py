@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import ml_collections
 import numpy as np
 import pytest
 from config_files import MODULES
@@ -78,13 +79,15 @@ def test_nyus_whole_path_builds_from_generated_frames(presets, tmp_path):
 def test_a_run_selects_by_miou_and_stores_small_maps(doom, tmp_path):
     config = doom()
     config.directions = ("image->depth",)
+    small = {"name": "dense_nets:dense_net"}
+    config.models = ml_collections.ConfigDict({"depth": small, "image": small})
     config.teacher.num_epochs, config.train.num_epochs = 0, 1
     results = experiment.run(config, tmp_path)
     entry = results["students"]["image->depth"]
     assert entry["selection"] == "highest val mIoU of main"
     with np.load(Path(tmp_path, "students/image-to-depth/test.npz")) as stored:
         labels, predicted = stored["label_map"], stored["predicted_map"]
-        assert stored["features"].shape == (len(labels), 32)
+        assert stored["features"].shape == (len(labels), 8)
     # Views are small enough to be stored whole.
     confusion = np.array(entry["confusion"])
     np.testing.assert_array_equal(

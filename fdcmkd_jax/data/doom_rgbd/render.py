@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from fdcmkd_jax.data.rgbd.records import Frame
+from fdcmkd_jax.data.rgbd.frame import Frame
 from fdcmkd_jax.registry import ConfigError
 
 CLASSES = ("wall", "floor", "ceiling", "monster", "item", "other")
