@@ -104,7 +104,7 @@ MISTAKES = [
     key(
         "unknown key below",
         "optim.learning_rat=1",
-        *("'learning_rat'", "known: end_learning_rate, ", "Did you mean 'learning_rate'?"),
+        *("'learning_rat'", "known: backbone_scale, ", "Did you mean 'learning_rate'?"),
     ),
     key("key below a value", "seed.x=1", "unknown config key in '--config.seed.x=1': 'x'"),
     key(

@@ -70,5 +70,4 @@ def test_a_config_is_checked_before_what_only_training_needs_is_loaded():
         "import runpy, fdcmkd_jax.config as configs\n"
         "configs.resolve(runpy.run_path('configs/av_digits.py')['get_config']())"
     )
-    # The builders of data sets are classes of TFDS.
-    assert loaded(statements) == {"jax", "flax", "tensorflow_datasets"}
+    assert loaded(statements) == {"jax", "flax"}

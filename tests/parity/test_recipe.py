@@ -13,8 +13,9 @@ from benchmarks.pytorch_baseline import losses as torch_losses
 from benchmarks.pytorch_baseline import models as torch_models
 from benchmarks.pytorch_baseline import train as baseline
 from fdcmkd_jax import interop, methods, models
+from fdcmkd_jax.config import resolve
+from fdcmkd_jax.config.build import make_optimizers
 from fdcmkd_jax.interop import catalog
-from fdcmkd_jax.training import optim
 from fdcmkd_jax.types import Outputs
 
 STEPS_PER_EPOCH = 3
@@ -25,7 +26,9 @@ def test_learning_rate_of_every_epoch(preset, peak):
     config = digits_config(preset)
     recipe = baseline.Recipe(learning_rate=config.optim.learning_rate)
     assert recipe.learning_rate == peak
-    rate = optim.make(**config.optim, num_epochs=100, steps_per_epoch=STEPS_PER_EPOCH).schedule
+    rate = make_optimizers(resolve(config), num_epochs=100, steps_per_epoch=STEPS_PER_EPOCH)[
+        "audio"
+    ].schedule
     for epoch in range(100):
         for step in range(STEPS_PER_EPOCH):
             actual = float(rate(epoch * STEPS_PER_EPOCH + step))

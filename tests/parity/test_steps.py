@@ -28,7 +28,8 @@ from parity_cases import (
 from benchmarks.pytorch_baseline import models as torch_models
 from benchmarks.pytorch_baseline import train as baseline
 from fdcmkd_jax import interop, methods, tasks
-from fdcmkd_jax.training import optim
+from fdcmkd_jax.config import resolve
+from fdcmkd_jax.config.build import make_optimizers
 from fdcmkd_jax.training.devices import AXIS, Devices
 from fdcmkd_jax.training.state import TrainState
 from fdcmkd_jax.training.step import make_train_step
@@ -101,9 +102,10 @@ def both(backbone, preset, precision, directions):
     }
     theirs = baseline.Distillation(teachers, students, recipe.weights, num_classes=K)
     theirs.to(getattr(torch, precision)).train()
-    transformation = optim.make(
-        **config.optim, num_epochs=recipe.num_epochs, steps_per_epoch=STEPS_PER_EPOCH
-    ).transformation
+    optimizers = make_optimizers(
+        resolve(config), num_epochs=recipe.num_epochs, steps_per_epoch=STEPS_PER_EPOCH
+    )
+    transformation = optimizers["audio"].transformation
     model, method = our_model(backbone, precision, AXIS), methods.make(**config.method)
     devices = Devices("pmap", devices=jax.devices()[:1])
     ours, our_steps = {}, {}

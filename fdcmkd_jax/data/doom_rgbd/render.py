@@ -1,5 +1,7 @@
 """Views of game maps with depth and labels, rendered by the package vizdoom without a display."""
 
+import contextlib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from fdcmkd_jax.data.rgbd.records import Frame
+from fdcmkd_jax.data.rgbd.frame import Frame
 from fdcmkd_jax.registry import ConfigError
 
 CLASSES = ("wall", "floor", "ceiling", "monster", "item", "other")
@@ -50,7 +52,12 @@ def render(name: str, count: int, *, seed: int) -> Iterator[View]:
     Raises:
         ConfigError: If vizdoom is not installed.
     """
-    game = _start(name, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _views(name, count, seed, Path(folder))
+
+
+def _views(name: str, count: int, seed: int, folder: Path) -> Iterator[View]:
+    game = _start(name, seed, folder)
     try:
         random = np.random.default_rng([seed, MAPS.index(name)])
         state = game.get_state()
@@ -68,8 +75,11 @@ def render(name: str, count: int, *, seed: int) -> Iterator[View]:
         game.close()
 
 
-def _start(name: str, seed: int) -> Any:
-    """Starts the engine in a map, with nothing on the screen but the view."""
+def _start(name: str, seed: int, folder: Path) -> Any:
+    """Starts the engine in a map, with nothing on the screen but the view.
+
+    The engine writes its settings and a folder of its own into the current folder, unless told.
+    """
     try:
         import vizdoom
     except ImportError as error:
@@ -78,6 +88,7 @@ def _start(name: str, seed: int) -> Any:
         ) from error
     game = vizdoom.DoomGame()
     game.set_doom_game_path(str(Path(vizdoom.__file__).parent / "freedoom2.wad"))
+    game.set_doom_config_path(str(folder / "engine.ini"))
     game.set_doom_map(name)
     game.set_seed(seed)
     game.set_screen_resolution(vizdoom.ScreenResolution.RES_160X120)
@@ -94,7 +105,8 @@ def _start(name: str, seed: int) -> Any:
     game.set_available_buttons([vizdoom.Button.TURN_LEFT_RIGHT_DELTA])
     game.set_mode(vizdoom.Mode.PLAYER)
     game.set_episode_timeout(0)
-    game.init()
+    with contextlib.chdir(folder):
+        game.init()
     for command in ("god", "notarget", "noclip"):
         game.send_game_command(command)
     game.make_action([0.0], _SETTLING)

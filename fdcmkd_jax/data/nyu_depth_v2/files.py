@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from fdcmkd_jax.data.clips.clip_set import Defect
 from fdcmkd_jax.data.nyu_depth_v2.classes import NUM_RAW, table_of_40
-from fdcmkd_jax.data.rgbd.records import Frame
+from fdcmkd_jax.data.rgbd.frame import Frame
 from fdcmkd_jax.registry import ConfigError
 
 FRAMES, SPLITS, MAPPING, HHA = (

@@ -3,37 +3,21 @@
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from fdcmkd_jax.data import records
 from fdcmkd_jax.data.index import Index, Indexed
+from fdcmkd_jax.data.rgbd.frame import Frame
 from fdcmkd_jax.registry import ConfigError
 
 VERSION = "1.0.0"
 
 Columns = Mapping[str, Sequence[Any]]
 """By name, a value for each frame of a split: ``id``, ``name`` and ``group``."""
-
-
-class Frame(NamedTuple):
-    """A frame, as it is stored.
-
-    Attributes:
-        image: Shape ``[H, W, 3]``, RGB.
-        depth: Shape ``[H, W]``, in the set's unit.
-        labels: Shape ``[H, W]``, classes; 255 where there is none.
-        hha: A PNG file of the depth's encoding in three channels; empty without one.
-    """
-
-    image: UInt8[np.ndarray, "H W 3"]
-    depth: UInt16[np.ndarray, "H W"]
-    labels: UInt8[np.ndarray, "H W"]
-    hha: bytes = b""
 
 
 class Variant(tfds.core.BuilderConfig):

@@ -37,6 +37,12 @@ def test_the_same_seed_gives_the_same_bytes_and_another_others(views):
     assert np.any(redrawn.frame.image != views[0].frame.image)
 
 
+def test_rendering_writes_nothing_into_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    next(render.render("map02", 8, seed=0))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_views_have_depth_and_classes_in_sensible_places(views):
     labels = np.stack([view.frame.labels for view in views])
     depth = np.stack([view.frame.depth for view in views])
