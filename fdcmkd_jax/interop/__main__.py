@@ -233,7 +233,7 @@ def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to make")
     parser.add_argument("--model", help="name of the backbone; identified by default")
-    parser.add_argument("--depth", type=int, help="of a resnet: 18, 34 or 50")
+    parser.add_argument("--depth", type=int, help="of a resnet: 18, 34, 50 or 101")
     parser.add_argument(
         "--option",
         action="append",
