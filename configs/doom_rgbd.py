@@ -1,6 +1,6 @@
 """FD-CMKD on Doom-RGBD: rendered pictures and their depth teach each other, small DeepLabV3+.
 
-    pip install --no-deps -r requirements-demo.txt
+    pip install --no-deps -r requirements-doom.txt
     fdcmkd-jax train --config=configs/doom_rgbd.py --workdir=runs/doom
 
 Views of 32 maps are rendered on first use, in half a minute. They come from a game engine, not

@@ -17,7 +17,7 @@ MAPS = tuple(f"map{number:02}" for number in range(1, 33))
 """The maps of ``freedoom2.wad``."""
 
 SIZE = (120, 160)
-INSTALL = "pip install --no-deps -r requirements-demo.txt"
+INSTALL = "pip install --no-deps -r requirements-doom.txt"
 
 _ITEMS = ("Health", "Armor", "Weapon", "Ammo", "Powerup", "Key", "Item")
 _SETTLING = 8
