@@ -61,7 +61,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def jobs(workdir: Path, rounds: int, epochs: int) -> tuple[list[Row], list[Row]]:
-    """Runs whole jobs in turn: PyTorch, ours in three ways without a cache, another seed with it.
+    """Runs whole jobs in turn: PyTorch, ours together and one by one without a cache, another seed with it.
 
     Returns:
         Rows of seconds, and of peak memory.
@@ -87,7 +87,6 @@ def jobs(workdir: Path, rounds: int, epochs: int) -> tuple[list[Row], list[Row]]
     runs = (
         ("fdcmkd_jax, nothing compiled before", (), 0, "compiled"),
         ("the same, one by one", ("--config.train.together=False",), 0, "one_by_one"),
-        ("the same, nothing ahead", ("--config.train.compile_ahead=False",), 0, "not_ahead"),
         ("fdcmkd_jax, another seed after it", (), 1, "compiled"),
     )
     names = {"PyTorch, eager": "python -m benchmarks.pytorch_baseline.train"}

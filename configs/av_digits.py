@@ -69,7 +69,6 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         sync_batch_norm=True,
         start_from=dict(audio="", image=""),
         together=True,
-        compile_ahead=True,
     )
     config.evaluate = dict(
         every_epochs=5, batch_size=64, select_split="val", select_heads=("main",)

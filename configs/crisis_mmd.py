@@ -75,7 +75,6 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         sync_batch_norm=True,
         start_from=by_modality,
         together=True,
-        compile_ahead=True,
     )
     config.evaluate = dict(
         every_epochs=1, batch_size=32, select_split="val", select_heads=("main",)

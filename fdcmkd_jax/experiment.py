@@ -10,10 +10,9 @@ import ml_collections
 
 from fdcmkd_jax import config as configs
 from fdcmkd_jax.config import Plan
-from fdcmkd_jax.config.jobs import student_job, teacher_job, untaught_jobs
+from fdcmkd_jax.config.jobs import student_job, teacher_job
 from fdcmkd_jax.registry import ConfigError
 from fdcmkd_jax.training import environment, evaluation, loop
-from fdcmkd_jax.training.ahead import compiling_ahead
 from fdcmkd_jax.training.checkpoint import Checkpoints, ModelDescription, load_variables
 from fdcmkd_jax.training.devices import to_host
 from fdcmkd_jax.training.job import Job, RunContext
@@ -98,9 +97,7 @@ def _train(plan: Plan, settings: Mapping[str, Any]) -> dict[str, Any]:
         "students": {},
     }
     teachers = {}
-    with compiling_ahead(*_now_and_later(plan), plan.context):
-        entries = _teacher_entries(plan)
-    for modality, entry in entries.items():
+    for modality, entry in _teacher_entries(plan).items():
         folder = plan.teacher_checkpoints.get(
             modality, plan.context.workdir / teacher_job(plan, modality).name
         )
@@ -138,17 +135,6 @@ def _fit(plan: Plan, jobs: Sequence[Job]) -> dict[str, dict[str, Any]]:
         for job in group:
             _print(f"{job.title}: {_score(plan, entries[job.name])} on the test split")
     return entries
-
-
-def _now_and_later(plan: Plan) -> tuple[list[Job], list[Job]]:
-    """Describes the teachers to train, and the students under untrained teachers."""
-    train = plan.context.train
-    if not (train.together and train.compile_ahead):
-        return [], []
-    names = set(plan.teacher_modalities) - set(plan.teacher_checkpoints)
-    teachers = [teacher_job(plan, name) for name in sorted(names)]
-    now = [job for job in teachers if job.num_epochs and _finished_entry(plan, job.name) is None]
-    return now, untaught_jobs(plan)
 
 
 def _teacher_entries(plan: Plan) -> dict[str, dict[str, Any]]:

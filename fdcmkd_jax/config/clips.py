@@ -62,7 +62,6 @@ def paper_recipe(**data: Any) -> ml_collections.ConfigDict:
         parallel="pmap",
         sync_batch_norm=True,
         together=True,
-        compile_ahead=True,
         start_from=by_modality,
     )
     config.evaluate = dict(

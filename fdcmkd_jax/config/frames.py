@@ -59,7 +59,6 @@ def dense_recipe(**data: Any) -> ml_collections.ConfigDict:
         log_every_steps=10,
         parallel="pmap",
         sync_batch_norm=True,
-        compile_ahead=True,
         together=False,  # Two networks of full size at once may not fit a device.
         start_from=by_modality,
     )

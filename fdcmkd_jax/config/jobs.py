@@ -2,14 +2,10 @@
 
 from collections.abc import Mapping
 
-import jax
-import numpy as np
-
 from fdcmkd_jax import methods
 from fdcmkd_jax.config.directions import Direction
 from fdcmkd_jax.config.plan import Plan
 from fdcmkd_jax.training.job import Job
-from fdcmkd_jax.training.state import abstract_variables
 from fdcmkd_jax.training.teachers import Teacher, TeacherGroup, join_variables
 
 
@@ -60,13 +56,3 @@ def student_job(plan: Plan, direction: Direction, teachers: Mapping[str, Teacher
         optimizer=plan.student_optimizers[direction.student],
         stored=plan.stored.get(direction, {}),
     )
-
-
-def untaught_jobs(plan: Plan) -> list[Job]:
-    """Describes the students under teachers whose parameters are all zero, to compile ahead."""
-    teachers = {}
-    for name in plan.teacher_modalities:
-        shapes = abstract_variables(plan.models[name], plan.input_of(name))
-        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-        teachers[name] = Teacher(plan.models[name], name, zeros)
-    return [student_job(plan, direction, teachers) for direction in plan.directions]

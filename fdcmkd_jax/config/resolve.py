@@ -75,7 +75,7 @@ SECTIONS = (
     "checkpoint",
 )
 
-NO_DIFFERENCE = ("train.together", "train.compile_ahead")
+NO_DIFFERENCE = ("train.together",)
 """Keys that change how a run is computed and not its result: a run may be continued either way."""
 
 _SUPPLIED = {"axis_name", "num_classes", "seed", "source", "modalities", "steps_per_epoch"}

@@ -35,8 +35,6 @@ class TrainOptions:
             empty to draw them.
         together: Train all teachers in one program, then all students; otherwise one by one. It
             changes no result beyond rounding, and takes more memory.
-        compile_ahead: Compile the students' programs in a thread while the teachers train, where a
-            processor core is free; see `ahead.compiling_ahead`. It takes more memory.
     """
 
     num_epochs: int
@@ -45,7 +43,6 @@ class TrainOptions:
     sync_batch_norm: bool = True
     start_from: Mapping[str, str] = field(default_factory=dict)
     together: bool = True
-    compile_ahead: bool = True
 
     def __post_init__(self) -> None:
         if self.num_epochs < 1 or self.log_every_steps < 1:
