@@ -61,7 +61,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def jobs(workdir: Path, rounds: int, epochs: int) -> tuple[list[Row], list[Row]]:
-    """Runs whole jobs in turn: PyTorch, ours together and one by one without a cache, another seed with it.
+    """Runs whole jobs in turn: PyTorch, ours from nothing compiled, and another seed after it.
 
     Returns:
         Rows of seconds, and of peak memory.
