@@ -63,9 +63,11 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
     )
     config.directions = ("text->image", "image->text")
     config.models = _models()
-    by_modality = dict(image="", text="")
     config.teacher = dict(
-        num_epochs=20, checkpoints=by_modality, start_from=by_modality, features=by_modality
+        num_epochs=20,
+        checkpoints=dict(image="", text=""),
+        start_from=dict(image="", text=""),
+        features=dict(image="", text=""),
     )
     config.optim = _optim()
     config.train = dict(
@@ -73,7 +75,7 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         log_every_steps=10,
         parallel="pmap",
         sync_batch_norm=True,
-        start_from=by_modality,
+        start_from=dict(image="", text=""),
         together=True,
     )
     config.evaluate = dict(

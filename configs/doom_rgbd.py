@@ -29,13 +29,13 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         views=80,
         maps=32,
         render_seed=0,
-        crop=(96, 128),
+        crop=(72, 96),
         scales=(0.75, 1.5),
     )
     for modality in config.models:
         config.models[modality].update(backbone="resnet_tiny", width=32)
     config.input.update(num_threads=2, prefetch_batches=4)
-    config.teacher.num_epochs = config.train.num_epochs = 12
+    config.teacher.num_epochs = config.train.num_epochs = 6
     config.train.together = True
     config.optim.learning_rate = 0.05
     config.evaluate.update(every_epochs=2, batch_size=32)

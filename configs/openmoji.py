@@ -54,9 +54,11 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         image=dict(name="resnet_tiny", dtype="float32"),
         text=dict(name="mlp", widths=(256, 128), dropout=0.5, dtype="float32"),
     )
-    by_modality = dict(image="", text="")
     config.teacher = dict(
-        num_epochs=40, checkpoints=by_modality, start_from=by_modality, features=by_modality
+        num_epochs=40,
+        checkpoints=dict(image="", text=""),
+        start_from=dict(image="", text=""),
+        features=dict(image="", text=""),
     )
     config.optim = _optim()
     config.train = dict(
@@ -64,7 +66,7 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
         log_every_steps=12,
         parallel="pmap",
         sync_batch_norm=True,
-        start_from=by_modality,
+        start_from=dict(image="", text=""),
         together=True,
     )
     config.evaluate = dict(

@@ -2,6 +2,7 @@
 
 import atexit
 import fcntl
+import gc
 import json
 import os
 import shutil
@@ -48,6 +49,17 @@ hypothesis.settings.register_profile(
     "fixed", derandomize=True, deadline=None, database=None, max_examples=12
 )
 hypothesis.settings.load_profile("fixed")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def unloaded_programs() -> Iterator[None]:
+    """Unloads compiled programs after each file of tests.
+
+    Each occupies memory maps, of which Linux allows a process 65,530; beyond that it crashes.
+    """
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 def _vmap(function: Callable) -> Callable:

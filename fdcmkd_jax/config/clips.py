@@ -37,9 +37,11 @@ def paper_recipe(**data: Any) -> ml_collections.ConfigDict:
         audio=dict(name="resnet", depth=18, dtype="float32"),
         visual=dict(name="resnet", depth=18, dtype="float32"),
     )
-    by_modality = dict(audio="", visual="")
     config.teacher = dict(
-        num_epochs=100, checkpoints=by_modality, start_from=by_modality, features=by_modality
+        num_epochs=100,
+        checkpoints=dict(audio="", visual=""),
+        start_from=dict(audio="", visual=""),
+        features=dict(audio="", visual=""),
     )
     config.optim = dict(
         name="sgd",
@@ -62,7 +64,7 @@ def paper_recipe(**data: Any) -> ml_collections.ConfigDict:
         parallel="pmap",
         sync_batch_norm=True,
         together=True,
-        start_from=by_modality,
+        start_from=dict(audio="", visual=""),
     )
     config.evaluate = dict(
         every_epochs=1, batch_size=64, select_split="val", select_heads=("main",)

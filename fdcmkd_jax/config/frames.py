@@ -35,9 +35,11 @@ def dense_recipe(**data: Any) -> ml_collections.ConfigDict:
     config.task = dict(name="segmentation", primary="mean_iou")
     config.directions = ("image->depth", "depth->image")
     config.models = dict(depth=_model(), image=_model())
-    by_modality = dict(depth="", image="")
     config.teacher = dict(
-        num_epochs=200, checkpoints=by_modality, start_from=by_modality, features=by_modality
+        num_epochs=200,
+        checkpoints=dict(depth="", image=""),
+        start_from=dict(depth="", image=""),
+        features=dict(depth="", image=""),
     )
     config.optim = dict(
         name="sgd",
@@ -60,7 +62,7 @@ def dense_recipe(**data: Any) -> ml_collections.ConfigDict:
         parallel="pmap",
         sync_batch_norm=True,
         together=False,  # Two networks of full size at once may not fit a device.
-        start_from=by_modality,
+        start_from=dict(depth="", image=""),
     )
     config.evaluate = dict(every_epochs=5, batch_size=8, select_split="val", select_heads=("main",))
     config.checkpoint = dict(every_steps=0, keep_latest=2)

@@ -1,10 +1,10 @@
-"""Pictures of labels and of predicted classes side by side."""
+"""Pictures, labels and predicted classes side by side, and metrics of each class as bars."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -21,30 +21,42 @@ NAMED = 15
 
 
 def draw(models: Sequence[Model], class_names: Sequence[str]) -> Figure:
-    """Draws a few test images, a row each: the labels, then each model's predictions.
+    """Draws a few test images, a row each: inputs, labels, then each model's predictions.
 
     Args:
         models: Models with ``maps`` of the same images, at least one.
         class_names: K names.
     """
-    parts = [model.maps for model in models if model.maps is not None]
+    parts = [(model, model.maps) for model in models if model.maps is not None]
+    labels = parts[0][1].label_map
+    chosen = evenly(len(labels), IMAGES)
+    colors = class_colors(len(class_names))
+
+    def colored(maps: UInt8[np.ndarray, "N h w"]) -> Float[np.ndarray, "n h w 3"]:
+        return colors[np.minimum(maps[chosen], len(class_names))]
+
+    pictures = {
+        model.modality: part.picture[chosen] for model, part in parts if part.picture is not None
+    }
     columns = [
-        ("labels", parts[0].label_map),
-        *((model.label, part.predicted_map) for model, part in zip(models, parts, strict=True)),
+        *pictures.items(),
+        ("labels", colored(labels)),
+        *(
+            (model.label.replace(" ", "\n", 1), colored(part.predicted_map))
+            for model, part in parts
+        ),
     ]
-    chosen = evenly(len(parts[0].label_map), IMAGES)
-    _, height, width = parts[0].label_map.shape
+    _, height, width = labels.shape
     side = style.WIDTH / max(len(columns), 3)
     figure = Figure(
         figsize=(side * len(columns), side * height / width * len(chosen) + 0.8),
         layout=style.roomy(),
     )
-    colors = class_colors(len(class_names))
     grid = figure.subplots(len(chosen), len(columns), squeeze=False)
-    for axes, (title, maps) in zip(grid.T, columns, strict=True):
+    for axes, (title, images) in zip(grid.T, columns, strict=True):
         axes[0].set_title(title, fontsize=10, color=style.INK)
-        for cell, image in zip(axes, maps[chosen], strict=True):
-            cell.imshow(colors[np.minimum(image, len(class_names))], interpolation="nearest")
+        for cell, image in zip(axes, images, strict=True):
+            cell.imshow(image, interpolation="nearest", cmap="gray", vmin=0, vmax=255)
             cell.set_axis_off()
     if len(class_names) <= NAMED:
         patches = [
@@ -58,6 +70,39 @@ def draw(models: Sequence[Model], class_names: Sequence[str]) -> Figure:
             fontsize=style.SMALL,
             frameon=False,
         )
+    return figure
+
+
+def class_bars(
+    values: Mapping[str, Sequence[float]],
+    title: str,
+    class_names: Sequence[str],
+    colors: Mapping[str, str],
+) -> Figure:
+    """Draws one metric of each class, one bar for each model.
+
+    Args:
+        values: By model, K shares in [0, 1]; at least one model.
+        title: The metric's name.
+        class_names: K names.
+        colors: The color of each model.
+    """
+    figure = Figure(figsize=(style.WIDTH, 3.4), layout=style.roomy())
+    axes = figure.subplots()
+    style.panel(axes, f"{title} on the test split", y=f"{title} (%)")
+    width = 0.8 / len(values)
+    places = np.arange(len(class_names))
+    for index, (label, shares) in enumerate(values.items()):
+        shift = (index - (len(values) - 1) / 2) * width
+        heights = 100 * np.asarray(shares)
+        axes.bar(places + shift, heights, 0.95 * width, color=colors[label], label=label)
+    many = len(class_names) > NAMED
+    names = [style.shorten(name) for name in class_names]
+    axes.set_xticks(places, names, fontsize=style.SMALL, rotation=90 if many else 0)
+    axes.tick_params(axis="x", length=0)
+    axes.grid(False, axis="x")
+    axes.set_ylim(0, 100)
+    style.legend_below(figure, *axes.get_legend_handles_labels())
     return figure
 
 

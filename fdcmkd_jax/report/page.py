@@ -95,7 +95,7 @@ def render(run: Run) -> str:
             "curves": _curves(run, colors),
             "balance": _balance(run, colors),
             "confusion": _confusion(run),
-            "class_maps": _class_maps(run),
+            "class_maps": _class_maps(run, colors),
         }
         _add_maps(embedding_section, maps, run.class_names)
     return fill(
@@ -190,20 +190,41 @@ def _confusion(run: Run) -> Section:
     return section
 
 
-def _class_maps(run: Run) -> Section:
+def _class_maps(run: Run, colors: style.Palette) -> Section:
     """Draws predictions of pixels; the section of a task without them is empty."""
     section = Section()
-    for modality in sorted({model.modality for model in run.models}):
-        models = [
-            model for model in run.models if model.modality == modality and model.maps is not None
-        ]
-        if models:
-            names = ", ".join(model.label for model in models)
-            section.add(
-                class_maps.draw(models, run.class_names),
-                f"Labels and predictions of a few test images, one column per model: {names}.",
-            )
+    for models in _side_by_side(run):
+        names = ", ".join(model.label for model in models)
+        section.add(
+            class_maps.draw(models, run.class_names),
+            f"Inputs, labels and predictions of a few test images, a column per model: {names}.",
+        )
+    tables = {
+        model.label: model.entry["by_class"]
+        for model in run.models
+        if model.maps is not None and model.entry.get("by_class")
+    }
+    for metric in next(iter(tables.values()), {}):
+        title = run.metrics.labels.get(metric, metric)
+        values = {label: table[metric] for label, table in tables.items()}
+        section.add(
+            class_maps.class_bars(values, title, run.class_names, colors.models),
+            f"{title} of each class on the test split, a bar per model: {', '.join(values)}.",
+        )
     return section
+
+
+def _side_by_side(run: Run) -> list[list[Model]]:
+    """Groups each student with its teacher and the model trained alone; teachers if there is none.
+
+    Models without maps are left out.
+    """
+    groups = [[run.teacher_of(student), run.alone(student), student] for student in run.students]
+    by_label = [
+        {model.label: model for model in group if model is not None and model.maps is not None}
+        for group in groups or [list(run.teachers.values())]
+    ]
+    return [list(models.values()) for models in by_label if models]
 
 
 class SimilarityTable(NamedTuple):

@@ -41,15 +41,17 @@ class Metrics(NamedTuple):
 
 
 class ClassMaps(NamedTuple):
-    """Classes of the pixels of the test split, thinned, of a task that labels pixels.
+    """Pixels of the test split and their classes, thinned, of a task that labels pixels.
 
     Attributes:
         label_map: ``[N, h, w]`` uint8, the labels.
         predicted_map: ``[N, h, w]`` uint8, the selected checkpoint's predictions.
+        picture: ``[N, H, W, C]`` uint8, the inputs, C 1 or 3; None if they are no pictures.
     """
 
     label_map: UInt8[np.ndarray, "N h w"]
     predicted_map: UInt8[np.ndarray, "N h w"]
+    picture: UInt8[np.ndarray, "N H W C"] | None = None
 
 
 class Examples(NamedTuple):
@@ -252,14 +254,15 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _read_test(path: pathlib.Path, kind: Any) -> Any:
-    """Reads the arrays that a tuple names; None if they are not all there."""
+    """Reads the arrays that a tuple names; None if one without a default is not there."""
     if not path.is_file():
         return None
     try:
         # Opened here, because np.load leaves the file open if it is no archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if not set(kind._fields) <= set(arrays.files):  # The task decides what is stored.
+            # The task decides what is stored.
+            if not set(kind._fields) - set(kind._field_defaults) <= set(arrays.files):
                 return None
-            return kind(*(arrays[field] for field in kind._fields))
+            return kind(**{name: arrays[name] for name in kind._fields if name in arrays.files})
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(f"cannot read the features in {path}: {error}.") from error

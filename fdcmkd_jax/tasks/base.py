@@ -28,8 +28,9 @@ class Task:
             training step.
         sums: ``(logits, labels, mask) -> totals``, a tree of arrays that add up over batches and
             devices. Evaluation computes it for every head of a model.
-        examples: ``(outputs, labels) -> {name: [N, ...]}``, stored for each test example. The
-            report compares ``features [N, D]`` and colors them by ``labels [N]``, if both exist.
+        examples: ``(outputs, labels, inputs) -> {name: [N, ...]}``, stored for each test example;
+            ``inputs`` is the tree of arrays that the model read. The report compares ``features
+            [N, D]`` and colors them by ``labels [N]``, if both exist.
         metrics: ``totals -> {name: float}``, from sums in float64 and int64 on the host.
         by_class: ``totals -> {name: [K floats]}``, metrics of each class.
         primary: The metric that selects a checkpoint and a head; higher is better.
@@ -42,7 +43,7 @@ class Task:
     weigh: Callable[[Array], Array] = count_once
     progress: Callable[[Array, Array, Array], dict[str, SumCount]]
     sums: Callable[[Array, Array, Array], dict[str, Any]]
-    examples: Callable[[Outputs, Array], dict[str, Array]]
+    examples: Callable[[Outputs, Array, Any], dict[str, Array]]
     metrics: Callable[[Mapping[str, Any]], dict[str, float]]
     by_class: Callable[[Mapping[str, Any]], dict[str, list[float]]]
     primary: str

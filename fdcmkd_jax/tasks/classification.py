@@ -122,7 +122,8 @@ def _sums(logits: Array, labels: Array, mask: Array) -> dict[str, Any]:
     }
 
 
-def _examples(outputs: Outputs, labels: Array) -> dict[str, Array]:
+def _examples(outputs: Outputs, labels: Array, inputs: Any) -> dict[str, Array]:
+    del inputs  # Report pages show features and predictions alone.
     return {
         "features": outputs.features,
         "predictions": jnp.argmax(outputs.logits, axis=-1).astype(jnp.int32),

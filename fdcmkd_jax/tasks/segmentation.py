@@ -23,6 +23,9 @@ LABELS = (("mean_iou", "mIoU"), ("pixel_accuracy", "pixel accuracy"), ("iou", "I
 STORED_PIXELS = 120 * 160
 """Largest number of pixels of a stored map of classes."""
 
+PICTURE_PIXELS = 60 * 80
+"""Largest number of pixels of a stored picture."""
+
 REGION_SHARE = 1 / 50
 """Least share of an image's labelled positions that makes a class a region of it."""
 
@@ -36,8 +39,9 @@ def segmentation(*, num_classes: int, primary: Primary = "mean_iou") -> Task:
     classes that are labelled or predicted somewhere; among the IoUs by class, the others have 0.
 
     Of each test image are stored: the maps of its labels and predictions, thinned to at most
-    `STORED_PIXELS`; and one region, the mean of the features over the positions of one class, the
-    rarest that covers `REGION_SHARE` of the labelled ones.
+    `STORED_PIXELS`; the input, shrunk to at most `PICTURE_PIXELS`; and one region, the mean of the
+    features over the positions of one class, the rarest that covers `REGION_SHARE` of the labelled
+    ones.
 
     Args:
         num_classes: K, 2 to 255.
@@ -109,11 +113,9 @@ def _iou(
     return hits / np.maximum(union, 1), union > 0
 
 
-def _examples(outputs: Outputs, labels: Int[Array, "N H W"]) -> dict[str, Array]:
+def _examples(outputs: Outputs, labels: Int[Array, "N H W"], inputs: Any) -> dict[str, Array]:
     predictions = jnp.argmax(outputs.logits, axis=-1)
-    step = 1
-    while np.prod([-(-side // step) for side in labels.shape[1:]]) > STORED_PIXELS:
-        step += 1
+    step = _step(labels.shape[1:], STORED_PIXELS)
     thinned = {
         "label_map": labels[:, ::step, ::step],
         "predicted_map": predictions[:, ::step, ::step],
@@ -123,7 +125,36 @@ def _examples(outputs: Outputs, labels: Int[Array, "N H W"]) -> dict[str, Array]
         "features": features,
         "labels": chosen,
         **{name: jnp.where(x < 0, 255, x).astype(jnp.uint8) for name, x in thinned.items()},
+        **_picture(inputs, labels),
     }
+
+
+def _step(sides: tuple[int, ...], limit: int) -> int:
+    """Returns the least step at which a grid has at most ``limit`` points."""
+    step = 1
+    while np.prod([-(-side // step) for side in sides]) > limit:
+        step += 1
+    return step
+
+
+def _picture(inputs: Any, labels: Int[Array, "N H W"]) -> dict[str, Array]:
+    """Shrinks the input to ``[N, h, w, C]`` uint8; empty if it is no picture of the labels' size.
+
+    Each picture's values are stretched to 0 to 255, except those of uint8.
+    """
+    for raw in jax.tree.leaves(inputs):
+        x = raw[..., None] if raw.ndim == 3 else raw
+        if x.shape[:3] != labels.shape or x.shape[-1] not in (1, 3):
+            continue
+        step = _step(labels.shape[1:], PICTURE_PIXELS)
+        sides = [-(-side // step) for side in labels.shape[1:]]
+        x = x.astype(jnp.float32)
+        if raw.dtype != jnp.uint8:
+            low, high = (f(x, axis=(1, 2, 3), keepdims=True) for f in (jnp.min, jnp.max))
+            x = 255 * (x - low) / jnp.where(high > low, high - low, 1)
+        small = jax.image.resize(x, (x.shape[0], *sides, x.shape[-1]), "linear")
+        return {"picture": jnp.round(small).clip(0, 255).astype(jnp.uint8)}
+    return {}
 
 
 def _region(

@@ -266,7 +266,7 @@ def make_eval_step(
             for head, head_logits in logits.items()
         }
         examples = {
-            **task.examples(outputs, targets.labels),
+            **task.examples(outputs, targets.labels, batch.inputs[model_input]),
             "id": targets.id,
             "mask": targets.mask,
         }

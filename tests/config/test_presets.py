@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 from config_files import CHOICES, MODULES, joined
@@ -49,6 +50,18 @@ def test_every_config_and_preset_builds_before_anything_is_written(
 def test_a_config_states_every_option_so_that_a_flag_can_change_it(name):
     config = MODULES[name]["get_config"]()
     assert set(leaves(config.to_dict())) >= set(leaves(configs.resolve(config)))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_flag_changes_one_value(name):
+    def sections(tree):
+        for value in tree.values():
+            if isinstance(value, ml_collections.ConfigDict):
+                yield value
+                yield from sections(value)
+
+    all_sections = list(sections(MODULES[name]["get_config"]()))
+    assert len({id(section) for section in all_sections}) == len(all_sections)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -183,7 +183,7 @@ def test_every_task_is_made_by_name_and_has_its_primary_metric(name):
     assert all(len(values) == 2 for values in details["by_class"].values())
     assert json.loads(json.dumps(task.describe_metrics()))["primary"] == task.primary
     outputs = Outputs(logits=logits, features=features)
-    assert {len(rows) for rows in task.examples(outputs, labels).values()} == {3}
+    assert {len(rows) for rows in task.examples(outputs, labels, None).values()} == {3}
 
 
 def test_one_class_is_refused():

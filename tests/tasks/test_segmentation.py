@@ -124,12 +124,29 @@ def test_a_stored_region_is_the_mean_over_the_rarest_class_that_is_no_speck():
     labels[1] = IGNORED
     features = np.random.default_rng(0).normal(size=(2, 10, 10, 3)).astype(np.float32)
     outputs = Outputs(logits=jnp.zeros((2, 20, 20, K)), features=jnp.asarray(features))
-    stored = TASK.examples(outputs, jnp.asarray(labels))
+    stored = TASK.examples(outputs, jnp.asarray(labels), {"ids": jnp.zeros((2, 7), jnp.int32)})
     assert stored["labels"][0] == 2
+    assert "picture" not in stored
     np.testing.assert_allclose(stored["features"][0], features[0, :2].mean((0, 1)), rtol=1e-5)
     np.testing.assert_array_equal(stored["features"][1], 0)
     np.testing.assert_array_equal(stored["label_map"], labels)
     assert stored["label_map"].dtype == stored["predicted_map"].dtype == jnp.uint8
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (np.full((1, 4, 4, 3), 7, np.uint8), np.full((4, 4, 3), 7)),
+        (np.arange(16, dtype=np.uint16).reshape(1, 4, 4), np.arange(0, 256, 17).reshape(4, 4, 1)),
+        (np.ones((1, 4, 4, 1), np.float32), np.zeros((4, 4, 1))),
+    ],
+    ids=["uint8 is kept", "depth is stretched", "constant"],
+)
+def test_a_stored_picture_is_the_input(raw, expected):
+    outputs = Outputs(logits=jnp.zeros((1, 4, 4, K)), features=jnp.zeros((1, 2, 2, 3)))
+    stored = TASK.examples(outputs, jnp.zeros((1, 4, 4), jnp.int32), {"x": jnp.asarray(raw)})
+    assert stored["picture"].dtype == jnp.uint8
+    np.testing.assert_array_equal(stored["picture"][0], expected)
 
 
 def test_what_is_stored_of_the_nyu_test_split_is_small():
@@ -139,10 +156,12 @@ def test_what_is_stored_of_the_nyu_test_split_is_small():
         outputs = Outputs(
             logits=jnp.zeros((1, *size, 40)), features=jnp.zeros((1, 120, 160, width))
         )
-        return tasks.make("segmentation", num_classes=40).examples(outputs, labels)
+        inputs = {"pixels": jnp.zeros((1, *size, 3), jnp.uint8)}
+        return tasks.make("segmentation", num_classes=40).examples(outputs, labels, inputs)
 
     stored = jax.eval_shape(examples, jnp.zeros((1, *size), jnp.int32))
     assert stored["label_map"].shape == (1, 120, 160)
+    assert stored["picture"].shape == (1, 60, 80, 3)
     bytes_each = sum(leaf.size * leaf.dtype.itemsize for leaf in stored.values())
     assert 654 * bytes_each < 50e6
 

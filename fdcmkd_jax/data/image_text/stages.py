@@ -1,5 +1,6 @@
 """The host's and the device's stage for pairs of a picture and a text."""
 
+import functools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -64,16 +65,34 @@ class PairTransform:
     def _pixels(
         self, picture: bytes, random: np.random.Generator | None
     ) -> UInt8[np.ndarray, "H W 3"]:
-        box, flip = None, False
-        if random is not None and self.image_augment != "none":
-            flip = bool(random.integers(2))
-            if self.image_augment == "crop":
-                crop = frames.random_crop(*frames.size_of(picture), random)
-                box = (crop.left, crop.top, crop.left + crop.width, crop.top + crop.height)
-        pixels = frames.decode([picture], self.image_size, box, flip)[0]
+        flip = random is not None and self.image_augment != "none" and bool(random.integers(2))
+        if random is not None and self.image_augment == "crop":
+            crop = frames.random_crop(*frames.size_of(picture), random)
+            box = (crop.left, crop.top, crop.left + crop.width, crop.top + crop.height)
+            return frames.decode([picture], self.image_size, box, flip)[0]
+        decode = _kept_small if self.image_size <= SMALL_SIDE else _whole
+        pixels = decode(picture, self.image_size)
+        if flip:
+            pixels = np.ascontiguousarray(pixels[:, ::-1])
         if random is not None and self.image_augment == "shift":
             return shift(pixels, random)
         return pixels
+
+
+def _whole(picture: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    return frames.decode([picture], size, None, False)[0]
+
+
+SMALL_SIDE = 64
+"""Side up to which decoded pictures are kept, of the last 4,096: at most 50 MB."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _kept_small(picture: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """Decodes a small picture, which takes longer than all else that is done with it."""
+    pixels = _whole(picture, size)
+    pixels.flags.writeable = False
+    return pixels
 
 
 SHIFT = 1 / 16
