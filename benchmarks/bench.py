@@ -7,6 +7,7 @@ Raw values go to docs/performance/.
 """
 
 import argparse
+import json
 import re
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ GROWTH = (
     "`python benchmarks/growth.py docs/performance` measures them."
 )
 STEP = "python benchmarks/bench.py --only=steps"
+PARTS = ("jobs", "profile", "start", "steps", "growth")
 
 
 def main() -> None:
@@ -35,14 +37,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="rounds of whole jobs")
     parser.add_argument("--epochs", type=int, default=100, help="epochs of each model of a job")
     parser.add_argument("--repeats", type=int, default=25, help="rounds of steps")
-    parser.add_argument(
-        "--only", choices=("jobs", "start", "steps", "growth"), help="one part instead of all"
-    )
+    parser.add_argument("--only", choices=PARTS, help="one part instead of all")
     arguments = parser.parse_args()
     workdir = arguments.workdir.absolute()
     shutil.rmtree(workdir, ignore_errors=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    parts = (arguments.only,) if arguments.only else ("jobs", "start", "steps", "growth")
+    parts = (arguments.only,) if arguments.only else PARTS
     for part in parts:
         if part == "growth":  # Before JAX starts here: its processes need the memory.
             script = str(ROOT / "benchmarks" / "growth.py")
@@ -59,6 +59,11 @@ def measure_part(part: str, workdir: Path, arguments: argparse.Namespace) -> Non
     """Measures one part, and writes its tables into the page."""
     import measure
 
+    if part == "profile":
+        profile = measure.profile(workdir, arguments.epochs)
+        replace(part, measure.profile_table(profile))
+        (FOLDER / "profile.json").write_text(json.dumps(profile, indent=1) + "\n", "utf-8")
+        return
     if part == "jobs":
         seconds, memory = measure.jobs(workdir, arguments.rounds, arguments.epochs)
         tables = {"jobs": seconds, "memory": memory}

@@ -83,25 +83,20 @@ def jobs(workdir: Path, rounds: int, epochs: int) -> tuple[list[Row], list[Row]]
         prepare += [f"--data-dir={data}", f"--workdir={workdir / 'prepare'}", f"--seed={seed}"]
         measured(prepare, environment(workdir / "unused"))
     flags = f"--config={CONFIG}"
-    # Name, words after the command, seed, folder of compiled programs.
-    runs = (
-        ("fdcmkd_jax, nothing compiled before", (), 0, "compiled"),
-        ("the same, one by one", ("--config.train.together=False",), 0, "one_by_one"),
-        ("fdcmkd_jax, another seed after it", (), 1, "compiled"),
-    )
+    seeds = {"fdcmkd_jax, nothing compiled before": 0, "fdcmkd_jax, another seed after it": 1}
     names = {"PyTorch, eager": "python -m benchmarks.pytorch_baseline.train"}
-    for name, words, seed, _ in runs:
-        names[name] = " ".join(["fdcmkd-jax train", flags, f"--config.seed={seed}", *words])
+    for name, seed in seeds.items():
+        names[name] = f"fdcmkd-jax train {flags} --config.seed={seed}"
     results: dict[str, list[Mapping[str, float]]] = {name: [] for name in names}
     for number in range(rounds):
         folder = workdir / f"round{number}"
         shutil.rmtree(folder, ignore_errors=True)
         progress(f"round {number + 1} of {rounds}: PyTorch")
         results["PyTorch, eager"].append(measured(theirs(folder / "torch"), environment(folder)))
-        for name, words, seed, cache in runs:
+        for name, seed in seeds.items():
             progress(f"round {number + 1} of {rounds}: {name}")
-            command = [*ours(seed, folder / f"{cache}{seed}"), *words]
-            results[name].append(measured(command, environment(folder / "caches" / cache)))
+            command = ours(seed, folder / f"seed{seed}")
+            results[name].append(measured(command, environment(folder / "compiled")))
     return tuple(  # type: ignore[return-value]
         [
             Row(name, unit, [float(x[key]) for x in results[name]], reference(name), command)
@@ -146,6 +141,44 @@ def start_up(workdir: Path, rounds: int) -> list[Row]:
         Row("--help", "s", helps[1:], "", "fdcmkd-jax train --help"),
         Row("command to first step, compiled before", "s", steps[1:], "", command),
     ]
+
+
+def profile(workdir: Path, epochs: int) -> dict[str, Any]:
+    """Profiles a whole job from nothing compiled, and another seed after it.
+
+    Returns:
+        Seconds and MiB by phase, of both.
+    """
+    results = {}
+    for name, seed in (("nothing compiled before", 0), ("another seed after it", 1)):
+        progress(f"profile: {name}")
+        target, raw = workdir / f"profile{seed}", workdir / f"profile{seed}.json"
+        shutil.rmtree(target, ignore_errors=True)
+        words = [sys.executable, str(ROOT / "benchmarks" / "profile_job.py"), str(raw)]
+        words += [f"--config={ROOT / CONFIG}", f"--workdir={target}", f"--config.seed={seed}"]
+        words += [f"--config.data.data_dir={workdir / 'data'}"]
+        words += [f"--config.{part}.num_epochs={epochs}" for part in ("train", "teacher")]
+        env = environment(workdir / "caches" / "profile")
+        subprocess.run(words, env=env, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+        results[name] = json.loads(raw.read_text(encoding="utf-8"))
+    return results
+
+
+def profile_table(results: Mapping[str, Any]) -> str:
+    """Formats a profile as Markdown: a row a phase, seconds and growth of the peak memory."""
+    names = list(results)
+    lines = ["| phase | " + " | ".join(f"{name}: s | MiB" for name in names) + " |"]
+    lines.append("| --- " * (1 + 2 * len(names)) + "|")
+    first = results[names[0]]["seconds"]
+    for phase in [*sorted(first, key=lambda phase: -first[phase]), "all"]:
+        cells = []
+        for name in names:
+            for key in ("seconds", "mib"):
+                values = results[name][key]
+                number = sum(values.values()) if phase == "all" else values.get(phase, 0)
+                cells.append(f"{number:.1f}" if key == "seconds" else f"{number:.0f}")
+        lines.append(f"| {phase} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def steps(setting: Setting, rounds: int, *, compiled: bool, command: str) -> list[Row]:

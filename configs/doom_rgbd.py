@@ -37,7 +37,7 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
     config.input.update(num_threads=2, prefetch_batches=4)
     config.teacher.num_epochs = config.train.num_epochs = 6
     config.train.together = True
-    config.optim.learning_rate = 0.05
+    config.optim.update(name="adamw", learning_rate=0.003, weight_decay=0.01)
     config.evaluate.update(every_epochs=2, batch_size=32)
     return common.apply(config, presets, PRESETS)
 
