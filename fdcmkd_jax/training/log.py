@@ -1,6 +1,7 @@
 """Output of a run while it trains: metrics on disk, TensorBoard events, a progress bar."""
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -52,15 +53,13 @@ class Log:
         self._active = active
         if not active:
             return
-        from tensorboardX import SummaryWriter  # Only a training run needs it.
-
         path = directory / "metrics.jsonl"
         directory.mkdir(parents=True, exist_ok=True)
         kept = [row for row in read_rows(path) if row["step"] <= start]
         lines = "".join(json.dumps(row) + "\n" for row in kept)
         path.write_text(lines, encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(events), purge_step=start + 1)
+        self._events = _summary_writer()(str(events), purge_step=start + 1)
         # disable=None: no bar where the output is not a terminal.
         self._bar = tqdm(
             total=total, initial=start, desc=title, unit="step", disable=None, leave=False
@@ -98,6 +97,22 @@ class Log:
         if self._active:
             self._bar.set_postfix({k: f"{v:.3f}" for k, v in shown.items()}, refresh=False)
             self._bar.update(step - self._bar.n)
+
+
+def _summary_writer() -> Any:
+    """Imports the writer of events, which only a training run needs, without PyTorch.
+
+    Where PyTorch is installed, tensorboardX loads all of it for one check of a type: seconds, and
+    hundreds of MB.
+    """
+    loaded = {name: sys.modules[name] for name in ("torch",) if name in sys.modules}
+    sys.modules["torch"] = None  # type: ignore[assignment]  # Python's way to say "not installed".
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        del sys.modules["torch"]
+        sys.modules.update(loaded)
+    return SummaryWriter
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
