@@ -1,4 +1,4 @@
-"""Where the time and the memory of a whole job go, phase by phase.
+"""Profiles a whole job: seconds, and growth of the memory, by phase.
 
     python benchmarks/profile_job.py profile.json --config=configs/av_digits.py --workdir=DIR
 
