@@ -22,11 +22,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 CURVES: dict[str, tuple[int, ...]] = {
-    "examples": (500, 1000, 2000, 4000),
-    "batch": (16, 32, 64, 128, 256),
-    "classes": (10, 100, 1000, 10000),
+    "examples": (500, 2000, 8000),
+    "batch": (16, 64, 256),
+    "classes": (10, 300, 10000),
     "devices": (1, 2, 4),
-    "terms": (1, 2, 4, 8),
+    "terms": (1, 3, 8),
 }
 REPEATS = 7
 
