@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -13,7 +13,7 @@ from fdcmkd_jax.adapters import resize_maps
 from fdcmkd_jax.models.dtypes import float_dtype
 from fdcmkd_jax.models.layers import BatchNorm, Conv, conv
 from fdcmkd_jax.models.mobilenet_v2 import MobileNetV2Maps
-from fdcmkd_jax.models.resnet import LAYOUTS, ResNetMaps, tiny
+from fdcmkd_jax.models.resnet import LAYOUTS, TINY, ResNetMaps
 from fdcmkd_jax.registry import check_choice
 from fdcmkd_jax.types import Outputs, at_least_float32
 
@@ -209,13 +209,10 @@ def deeplab_v3_plus(
             f"{backbone_width} for {backbone}."
         )
     make: Callable[..., nn.Module]
-    layout: Mapping[str, Any]
     if backbone == "mobilenet_v2":
         make, low, high = functools.partial(MobileNetV2Maps, width=backbone_width), 2, 5
     elif backbone == "resnet_tiny":
-        # At the sizes of segmentation, XLA's own convolutions are twice as fast as patches.
-        layout = {**tiny(), "patches": False}
-        make, low, high = functools.partial(ResNetMaps, **layout), 2, 5
+        make, low, high = functools.partial(ResNetMaps, **TINY), 2, 5
     else:
         layout = LAYOUTS[int(backbone.removeprefix("resnet"))]
         make, low, high = functools.partial(ResNetMaps, **layout), 1, 4

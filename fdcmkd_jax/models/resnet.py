@@ -235,15 +235,13 @@ LAYOUTS: Mapping[int, Mapping[str, Any]] = {
 """Attributes of `Stages` by depth, as in torchvision."""
 
 
-def tiny() -> dict[str, Any]:
-    """Returns the attributes of `Stages` in `resnet_tiny`."""
-    return {
-        "widths": (16, 32, 64, 128, 128),
-        "strides": (1, 2, 2, 2, 1),
-        "depths": (1, 1, 1, 1, 1),
-        "stem_width": 16,
-        "patches": jax.default_backend() == "cpu",
-    }
+TINY: Mapping[str, Any] = {
+    "widths": (16, 32, 64, 128, 128),
+    "strides": (1, 2, 2, 2, 1),
+    "depths": (1, 1, 1, 1, 1),
+    "stem_width": 16,
+}
+"""Attributes of `Stages` in `resnet_tiny`."""
 
 
 def resnet(
@@ -290,7 +288,9 @@ def resnet_tiny(num_classes: int, dtype: str = "float32", axis_name: str | None 
     """
     return ResNet(
         num_classes=num_classes,
-        **tiny(),
+        **TINY,
+        # Faster on a CPU at these sizes; on maps of 72x96, XLA's convolutions are twice as fast.
+        patches=jax.default_backend() == "cpu",
         axis_name=axis_name,
         dtype=float_dtype(dtype),
     )

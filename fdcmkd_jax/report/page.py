@@ -199,11 +199,7 @@ def _class_maps(run: Run, colors: style.Palette) -> Section:
             class_maps.draw(models, run.class_names),
             f"Inputs, labels and predictions of a few test images, a column per model: {names}.",
         )
-    tables = {
-        model.label: model.entry["by_class"]
-        for model in run.models
-        if model.maps is not None and model.entry.get("by_class")
-    }
+    tables = summary.class_metrics(model for model in run.models if model.maps is not None)
     for metric in next(iter(tables.values()), {}):
         title = run.metrics.labels.get(metric, metric)
         values = {label: table[metric] for label, table in tables.items()}

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from fdcmkd_jax.report.run import Model, Run
@@ -178,13 +178,14 @@ class ClassTable(NamedTuple):
     rows: list[tuple[str, list[list[str]]]]
 
 
+def class_metrics(models: Iterable[Model]) -> dict[str, Mapping[str, list[float]]]:
+    """Returns ``{model: {metric: [K shares]}}`` on the test split, of the models that have them."""
+    return {model.label: model.entry["by_class"] for model in models if model.entry.get("by_class")}
+
+
 def by_class(run: Run) -> ClassTable | None:
     """Makes the table of each class's metrics on the test split; None if no model has them."""
-    tables = {
-        model.label: model.entry["by_class"]
-        for model in (*run.students, *run.teachers.values())
-        if model.entry.get("by_class")
-    }
+    tables = class_metrics((*run.students, *run.teachers.values()))
     if not tables:
         return None
     names = list(next(iter(tables.values())))

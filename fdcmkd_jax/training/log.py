@@ -105,13 +105,14 @@ def _summary_writer() -> Any:
     Where PyTorch is installed, tensorboardX loads all of it for one check of a type: seconds, and
     hundreds of MB.
     """
-    loaded = {name: sys.modules[name] for name in ("torch",) if name in sys.modules}
-    sys.modules["torch"] = None  # type: ignore[assignment]  # Python's way to say "not installed".
+    hide = "torch" not in sys.modules
+    if hide:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # Says that it is not installed.
     try:
         from tensorboardX import SummaryWriter
     finally:
-        del sys.modules["torch"]
-        sys.modules.update(loaded)
+        if hide:
+            del sys.modules["torch"]
     return SummaryWriter
 
 

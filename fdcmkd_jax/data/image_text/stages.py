@@ -65,22 +65,20 @@ class PairTransform:
     def _pixels(
         self, picture: bytes, random: np.random.Generator | None
     ) -> UInt8[np.ndarray, "H W 3"]:
-        flip = random is not None and self.image_augment != "none" and bool(random.integers(2))
-        if random is not None and self.image_augment == "crop":
-            crop = frames.random_crop(*frames.size_of(picture), random)
-            box = (crop.left, crop.top, crop.left + crop.width, crop.top + crop.height)
-            return frames.decode([picture], self.image_size, box, flip)[0]
-        decode = _kept_small if self.image_size <= SMALL_SIDE else _whole
-        pixels = decode(picture, self.image_size)
-        if flip:
-            pixels = np.ascontiguousarray(pixels[:, ::-1])
-        if random is not None and self.image_augment == "shift":
-            return shift(pixels, random)
-        return pixels
+        whole = _kept_small if self.image_size <= SMALL_SIDE else _whole
+        if random is None or self.image_augment == "none":
+            return whole(picture, self.image_size)
+        flip = bool(random.integers(2))
+        if self.image_augment == "shift":
+            pixels = whole(picture, self.image_size)
+            return shift(pixels[:, ::-1] if flip else pixels, random)
+        crop = frames.random_crop(*frames.size_of(picture), random)
+        box = (crop.left, crop.top, crop.left + crop.width, crop.top + crop.height)
+        return frames.decode([picture], self.image_size, box, flip)[0]
 
 
 def _whole(picture: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    return frames.decode([picture], size, None, False)[0]
+    return frames.decode([picture], size, crop=None, flip=False)[0]
 
 
 SMALL_SIDE = 64
