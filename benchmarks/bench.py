@@ -7,7 +7,6 @@ Raw values go to docs/performance/.
 """
 
 import argparse
-import json
 import re
 import shutil
 import subprocess
@@ -59,10 +58,12 @@ def measure_part(part: str, workdir: Path, arguments: argparse.Namespace) -> Non
     """Measures one part, and writes its tables into the page."""
     import measure
 
+    from fdcmkd_jax.training.log import write_json
+
     if part == "profile":
         profile = measure.profile(workdir, arguments.epochs)
         replace(part, measure.profile_table(profile))
-        (FOLDER / "profile.json").write_text(json.dumps(profile, indent=1) + "\n", "utf-8")
+        write_json(FOLDER / "profile.json", profile)
         return
     if part == "jobs":
         seconds, memory = measure.jobs(workdir, arguments.rounds, arguments.epochs)
@@ -79,7 +80,7 @@ def measure_part(part: str, workdir: Path, arguments: argparse.Namespace) -> Non
         }
     for name, rows in tables.items():
         replace(name, measure.table(rows))
-    (FOLDER / f"{part}.json").write_text(measure.as_data(tables), encoding="utf-8")
+    write_json(FOLDER / f"{part}.json", measure.as_data(tables))
 
 
 def replace(name: str, text: str) -> None:

@@ -20,6 +20,8 @@ LARGE = Setting(
     {"name": "resnet", "depth": 18}, {"audio": (224, 224, 1), "image": (224, 224, 3)}, 6, 16
 )
 CONFIG = "configs/av_digits.py"
+SEEDS = {"nothing compiled before": 0, "another seed after it": 1}
+"""Seeds of the whole jobs that run one after the other with one folder of compiled programs."""
 
 
 class Row(NamedTuple):
@@ -54,10 +56,15 @@ def table(rows: Sequence[Row]) -> str:
             )
             ratio = f"{median:.2f} ({first:.2f} to {last:.2f}) {row.reference}"
         lines.append(
-            f"| {row.name} | {middle:.3g} {row.unit} | {low:.3g} to {high:.3g} | {ratio} "
+            f"| {row.name} | {plain(middle)} {row.unit} | {plain(low)} to {plain(high)} | {ratio} "
             f"| `{row.command}` |"
         )
     return "\n".join(lines)
+
+
+def plain(value: float) -> str:
+    """Formats a number with three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def jobs(workdir: Path, rounds: int, epochs: int) -> tuple[list[Row], list[Row]]:
@@ -67,36 +74,28 @@ def jobs(workdir: Path, rounds: int, epochs: int) -> tuple[list[Row], list[Row]]
         Rows of seconds, and of peak memory.
     """
     data = workdir / "data"
-    common = [f"--config.data.data_dir={data}"]
-    common += [f"--config.{part}.num_epochs={epochs}" for part in ("train", "teacher")]
-
-    def ours(seed: int, target: Path) -> list[str]:
-        words = [sys.executable, str(ROOT / "train.py"), f"--config={ROOT / CONFIG}"]
-        return [*words, f"--workdir={target}", f"--config.seed={seed}", *common]
 
     def theirs(target: Path) -> list[str]:
         words = [sys.executable, "-m", "benchmarks.pytorch_baseline.train", f"--epochs={epochs}"]
         return [*words, f"--data-dir={data}", f"--workdir={target}", "--seed=0"]
 
-    for seed in (0, 1):  # Nobody's time includes the preparation of data.
-        prepare = [sys.executable, "-m", "benchmarks.pytorch_baseline.train", "--epochs=1"]
-        prepare += [f"--data-dir={data}", f"--workdir={workdir / 'prepare'}", f"--seed={seed}"]
-        measured(prepare, environment(workdir / "unused"))
+    prepare_data(workdir)
     flags = f"--config={CONFIG}"
-    seeds = {"fdcmkd_jax, nothing compiled before": 0, "fdcmkd_jax, another seed after it": 1}
     names = {"PyTorch, eager": "python -m benchmarks.pytorch_baseline.train"}
-    for name, seed in seeds.items():
-        names[name] = f"fdcmkd-jax train {flags} --config.seed={seed}"
+    for name, seed in SEEDS.items():
+        names[f"fdcmkd_jax, {name}"] = f"fdcmkd-jax train {flags} --config.seed={seed}"
     results: dict[str, list[Mapping[str, float]]] = {name: [] for name in names}
     for number in range(rounds):
         folder = workdir / f"round{number}"
         shutil.rmtree(folder, ignore_errors=True)
         progress(f"round {number + 1} of {rounds}: PyTorch")
         results["PyTorch, eager"].append(measured(theirs(folder / "torch"), environment(folder)))
-        for name, seed in seeds.items():
+        for name, seed in SEEDS.items():
             progress(f"round {number + 1} of {rounds}: {name}")
-            command = ours(seed, folder / f"seed{seed}")
-            results[name].append(measured(command, environment(folder / "compiled")))
+            command = [sys.executable, str(ROOT / "train.py")]
+            command += train_flags(workdir, folder / f"seed{seed}", seed, epochs)
+            time_and_memory = measured(command, environment(folder / "compiled"))
+            results[f"fdcmkd_jax, {name}"].append(time_and_memory)
     return tuple(  # type: ignore[return-value]
         [
             Row(name, unit, [float(x[key]) for x in results[name]], reference(name), command)
@@ -104,6 +103,28 @@ def jobs(workdir: Path, rounds: int, epochs: int) -> tuple[list[Row], list[Row]]
         ]
         for key, unit in (("seconds", "s"), ("peak_mib", "MiB"))
     )
+
+
+def prepare_data(workdir: Path) -> None:
+    """Prepares the data of the whole jobs once, so that nobody's time includes it."""
+    data = workdir / "data"
+    if data.is_dir():
+        return
+    for seed in SEEDS.values():
+        command = [sys.executable, "-m", "benchmarks.pytorch_baseline.train", "--epochs=1"]
+        command += [f"--data-dir={data}", f"--workdir={workdir / 'prepare'}", f"--seed={seed}"]
+        measured(command, environment(workdir / "unused"))
+
+
+def train_flags(workdir: Path, target: Path, seed: int, epochs: int) -> list[str]:
+    """Returns the flags of a whole job that reads the data in ``workdir``."""
+    return [
+        f"--config={ROOT / CONFIG}",
+        f"--workdir={target}",
+        f"--config.seed={seed}",
+        f"--config.data.data_dir={workdir / 'data'}",
+        *(f"--config.{part}.num_epochs={epochs}" for part in ("train", "teacher")),
+    ]
 
 
 def reference(name: str) -> str:
@@ -149,17 +170,14 @@ def profile(workdir: Path, epochs: int) -> dict[str, Any]:
     Returns:
         Seconds and MiB by phase, of both.
     """
+    prepare_data(workdir)
     results = {}
-    for name, seed in (("nothing compiled before", 0), ("another seed after it", 1)):
+    for name, seed in SEEDS.items():
         progress(f"profile: {name}")
-        target, raw = workdir / f"profile{seed}", workdir / f"profile{seed}.json"
-        shutil.rmtree(target, ignore_errors=True)
-        words = [sys.executable, str(ROOT / "benchmarks" / "profile_job.py"), str(raw)]
-        words += [f"--config={ROOT / CONFIG}", f"--workdir={target}", f"--config.seed={seed}"]
-        words += [f"--config.data.data_dir={workdir / 'data'}"]
-        words += [f"--config.{part}.num_epochs={epochs}" for part in ("train", "teacher")]
-        env = environment(workdir / "caches" / "profile")
-        subprocess.run(words, env=env, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+        raw = workdir / f"profile{seed}.json"
+        command = [sys.executable, str(ROOT / "benchmarks" / "profile_job.py"), str(raw)]
+        command += train_flags(workdir, workdir / f"profile{seed}", seed, epochs)
+        measured(command, environment(workdir / "profile_compiled"))
         results[name] = json.loads(raw.read_text(encoding="utf-8"))
     return results
 
@@ -167,8 +185,9 @@ def profile(workdir: Path, epochs: int) -> dict[str, Any]:
 def profile_table(results: Mapping[str, Any]) -> str:
     """Formats a profile as Markdown: a row a phase, seconds and growth of the peak memory."""
     names = list(results)
-    lines = ["| phase | " + " | ".join(f"{name}: s | MiB" for name in names) + " |"]
-    lines.append("| --- " * (1 + 2 * len(names)) + "|")
+    heads = [f"{name} ({unit})" for name in names for unit in ("s", "MiB")]
+    lines = ["| phase | " + " | ".join(heads) + " |"]
+    lines.append("| --- " * (1 + len(heads)) + "|")
     first = results[names[0]]["seconds"]
     for phase in [*sorted(first, key=lambda phase: -first[phase]), "all"]:
         cells = []
@@ -222,7 +241,6 @@ def progress(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def as_data(tables: Mapping[str, Sequence[Row]]) -> str:
-    """Formats all raw values as JSON."""
-    plain: Any = {name: [row._asdict() for row in rows] for name, rows in tables.items()}
-    return json.dumps(plain, indent=1) + "\n"
+def as_data(tables: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+    """Returns all raw values as plain data."""
+    return {name: [row._asdict() for row in rows] for name, rows in tables.items()}

@@ -7,7 +7,6 @@ the innermost function that belongs to a phase decides. Threads in the backgroun
 report's maps) count only where the main thread waits for them.
 """
 
-import json
 import sys
 import threading
 import time
@@ -89,12 +88,12 @@ def main() -> None:
     sampler = Sampler()
     sampler.start()
     from fdcmkd_jax.cli.train import main as train
+    from fdcmkd_jax.training.log import write_json
 
     status = train(arguments)
     sampler.done.set()
     sampler.join()
-    result = {"seconds": sampler.seconds, "mib": sampler.growth}
-    Path(target).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(Path(target), {"seconds": sampler.seconds, "mib": sampler.growth})
     sys.exit(status)
 
 
