@@ -131,6 +131,7 @@ POINTS: dict[str, Callable[[int], dict[str, float]]] = {
 def draw(results: dict[str, list[dict[str, float]]], path: Path) -> None:
     """Draws time and memory of each curve, both axes logarithmic, beside a line of slope 1."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     from fdcmkd_jax.report import style
 
@@ -144,6 +145,10 @@ def draw(results: dict[str, list[dict[str, float]]], path: Path) -> None:
             axes.loglog(x, y, "o-", color=style.TERMS["low"], label="measured")
             proportional = [y[0] * value / x[0] for value in x]
             axes.loglog(x, proportional, ":", color=style.MUTED, label="proportional")
+            axes.set_xticks(x, [f"{value:,.0f}" for value in x])
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:,.0f}")
+            axes.minorticks_off()
     panels[0][0].legend(frameon=False, fontsize=style.SMALL)
     figure.savefig(path, metadata={"Date": None})
 

@@ -101,7 +101,7 @@ def _stack(
     colors: Mapping[str, str],
 ) -> None:
     """Draws the parts of a whole as stacked areas; says "not measured" if there is no part."""
-    style.panel(axes, style.shorten(title, 60))
+    style.panel(axes, style.shorten(title, 46))
     axes.grid(False)
     names = [term for term in colors if term in parts]
     if names:
