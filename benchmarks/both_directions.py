@@ -99,7 +99,7 @@ class OurStep:
             known if cached else None,
             task.targets(arrays["label"], labelled=mask, mask=mask),
         )
-        self.program: Any = devices.map(step, batch_argument=2, split_output=None, donate=True)
+        self.program: Any = devices.map(step, split_arguments=(False, False, True), donate=True)
         self.states = devices.replicate(states)
         self.teachers = devices.replicate({name: variables[name] for name in running})
         self.batch = devices.split(batch)

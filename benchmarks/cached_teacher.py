@@ -81,7 +81,7 @@ def training_steps(teacher: str, student: str, size: int) -> list[Callable[[], N
     """Compiles a step of FD-CMKD that runs its teacher, and one that reads its outputs."""
     devices = Devices("pmap")
     step, start, variables, batch, cached = training(teacher, student, size)
-    compiled = devices.map(step, batch_argument=2, split_output=None, donate=False)
+    compiled = devices.map(step, split_arguments=(False, False, True))
 
     def repeated(data: Batch) -> Callable[[], None]:
         current = devices.replicate(start)

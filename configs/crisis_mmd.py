@@ -81,7 +81,7 @@ def get_config(presets: str = "") -> ml_collections.ConfigDict:
     config.evaluate = dict(
         every_epochs=1, batch_size=32, select_split="val", select_heads=("main",)
     )
-    config.checkpoint = dict(every_steps=0, keep_latest=2)
+    config.checkpoint = dict(every_seconds=30.0, every_steps=0, keep_latest=2)
     common.apply(config, "fd_cmkd")
     return common.apply(config, presets, PRESETS)
 

@@ -80,7 +80,7 @@ def toy_config(**changes: object) -> ml_collections.ConfigDict:
             "optim": {"learning_rate": 0.05},
             "train": {"num_epochs": 2, "log_every_steps": 2},
             "evaluate": {"every_epochs": 1, "batch_size": 16},
-            "checkpoint": {"every_steps": 2},
+            "checkpoint": {"every_seconds": 0.0, "every_steps": 2},
         }
     )
     config.update_from_flattened_dict(changes)

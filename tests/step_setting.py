@@ -86,7 +86,7 @@ class Setting:
         )
         if max_traces:
             step = chex.assert_max_traces(step, max_traces)
-        self.step = devices.map(step, batch_argument=2, split_output=None, donate=True)
+        self.step = devices.map(step, split_arguments=(False, False, True), donate=True)
 
     def train(self, stream):
         current = self.devices.replicate(self.start)

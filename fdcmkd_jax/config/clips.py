@@ -69,7 +69,7 @@ def paper_recipe(**data: Any) -> ml_collections.ConfigDict:
     config.evaluate = dict(
         every_epochs=1, batch_size=64, select_split="val", select_heads=("main",)
     )
-    config.checkpoint = dict(every_steps=0, keep_latest=2)
+    config.checkpoint = dict(every_seconds=30.0, every_steps=0, keep_latest=2)
     presets.apply(config, "fd_cmkd")
     return config
 

@@ -65,7 +65,7 @@ def dense_recipe(**data: Any) -> ml_collections.ConfigDict:
         start_from=dict(depth="", image=""),
     )
     config.evaluate = dict(every_epochs=5, batch_size=8, select_split="val", select_heads=("main",))
-    config.checkpoint = dict(every_steps=0, keep_latest=2)
+    config.checkpoint = dict(every_seconds=30.0, every_steps=0, keep_latest=2)
     frequency(config)
     return config
 

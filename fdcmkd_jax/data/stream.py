@@ -15,6 +15,10 @@ from fdcmkd_jax.data.host import AsEvaluated, HostStage
 from fdcmkd_jax.data.input import Assemble, InputOptions
 from fdcmkd_jax.types import Batch
 
+LOOKED_UP = 2**16
+"""Number of examples from which Grain's own shuffle is used. It looks each position up, in about
+65,536 / (the number of examples) rounds: longer than it takes to read one of a few hundred."""
+
 
 class TrainBatches:
     """Training batches without end; see `train_batches`.
@@ -83,7 +87,8 @@ def train_batches(
     Returns:
         An iterator over batches of ``N / processes`` rows, to be closed after use.
     """
-    epoch: grain.MapDataset = _Shuffled(grain.MapDataset.source(source).seed(seed), seed)
+    records = grain.MapDataset.source(source).seed(seed)
+    epoch = _Shuffled(records, seed) if len(source) < LOOKED_UP else records.shuffle()
     if stage.changes_training:
         epoch = epoch.random_map(_InTraining(stage))
     epoch = _whole_batches(epoch, source, options.batch_size, options.drop_remainder)
@@ -137,11 +142,7 @@ class _Labelled:
 
 
 class _Shuffled(grain.MapDataset):
-    """Grain's shuffle with its positions looked up once for all runs of a process.
-
-    A look-up takes 65,536 / (the number of examples) rounds. For a few hundred examples that takes
-    longer than reading one.
-    """
+    """A shuffle that draws the order of each epoch as a whole."""
 
     def __init__(self, parent: grain.MapDataset, seed: int) -> None:
         super().__init__(parent)
@@ -153,18 +154,15 @@ class _Shuffled(grain.MapDataset):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return self.slice(index)
-        return self._source[_position(len(self), self._seed, index)]
+        epoch, place = divmod(index, len(self))
+        row = _order(len(self), self._seed, epoch)[place]
+        return self._source[epoch * len(self) + int(row)]
 
 
-@functools.lru_cache(maxsize=2**18)
-def _position(length: int, seed: int, index: int) -> int:
-    """Returns the position of the ``index``-th example, counted over all epochs."""
-    return _order(length, seed)[index]
-
-
-@functools.lru_cache(maxsize=32)
-def _order(length: int, seed: int) -> grain.MapDataset:
-    return grain.MapDataset.range(length).seed(seed).shuffle()
+@functools.lru_cache(maxsize=512)
+def _order(length: int, seed: int, epoch: int) -> np.ndarray:
+    """Draws an epoch's order; teachers, students and later runs of a process share it."""
+    return np.random.default_rng((seed, epoch)).permutation(length).astype(np.uint16)
 
 
 class _InTraining(grain.transforms.RandomMap):

@@ -42,12 +42,14 @@ class Needs(NamedTuple):
         several_teachers: ``init`` and ``terms`` take a dictionary of the teachers' `Outputs` by
             modality instead of one teacher's.
         train_targets: ``init`` reads the targets of the whole training split.
+        head_maps: ``heads`` reads the student's maps, which evaluation leaves out otherwise.
     """
 
     teacher_maps: bool = False
     trained_teacher: bool = False
     several_teachers: bool = False
     train_targets: bool = False
+    head_maps: bool = False
 
 
 def no_heads(params: Params, student: Outputs) -> dict[str, Array]:

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from fdcmkd_jax import losses
 from fdcmkd_jax.methods.base import (
     Method,
+    Needs,
     Terms,
     check_one_prediction,
     dense,
@@ -67,6 +68,7 @@ def ofa(gamma: float = 1.0, temperature: float = 1.0) -> Method:
         label_terms=frozenset(names if gamma != 1 else ()),
         map_terms=frozenset({"stages"}),
         heads=_heads,
+        needs=Needs(head_maps=True),
     )
 
 

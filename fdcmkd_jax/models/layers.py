@@ -1,6 +1,8 @@
 """Layers that Flax lacks: BatchNorm with masks and PyTorch's statistics, max-pooling by slices."""
 
 import functools
+import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -65,6 +67,9 @@ def patch_convolution(
 ) -> Float[Array, "N P Q F"]:
     """Convolves by one matrix product over patches, for small maps on a CPU.
 
+    A map of no more positions than the kernel has is a single patch, whose product is a dense
+    layer's: around the map, patches would hold mostly padding.
+
     The results equal those of ``lax.conv_general_dilated`` up to rounding. XLA's CPU gradients of
     small strided convolutions are slow: a training step of ``resnet_tiny`` takes less than half the
     time this way (``benchmarks/convolution.py``). It holds ``h * w`` copies of the input in memory.
@@ -80,6 +85,8 @@ def patch_convolution(
         Shape ``[N, P, Q, F]``.
     """
     del unused
+    if math.prod(x.shape[1:3]) <= math.prod(kernel.shape[:2]):
+        return _dense_convolution(x, kernel, window_strides, padding)
     height, width, channels, features = kernel.shape
     down, right = window_strides
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
@@ -94,6 +101,38 @@ def patch_convolution(
     )
     flat = patches.reshape(-1, height * width * channels) @ kernel.reshape(-1, features)
     return flat.reshape(x.shape[0], rows, columns, features)
+
+
+def _dense_convolution(
+    x: Float[Array, "N H W C"],
+    kernel: Float[Array, "h w C F"],
+    window_strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+) -> Float[Array, "N P Q F"]:
+    """Convolves by one product of each whole map and a matrix that holds the kernel's entries."""
+    sides, taps, features = x.shape[1:3], kernel.shape[:2], kernel.shape[-1]
+    outputs = [
+        (side + before + after - size) // stride + 1
+        for side, size, stride, (before, after) in zip(
+            sides, taps, window_strides, padding, strict=True
+        )
+    ]
+
+    def place(*position: int) -> Array:
+        """Lays the kernel over the map where it yields one output, ``[H, W, C, F]``."""
+        starts = [
+            at * stride - before
+            for at, stride, (before, _) in zip(position, window_strides, padding, strict=True)
+        ]
+        around = [
+            (start, side - start - size, 0)  # A negative number cuts off what lies outside.
+            for start, side, size in zip(starts, sides, taps, strict=True)
+        ]
+        return jax.lax.pad(kernel, jnp.zeros((), kernel.dtype), [*around, (0, 0, 0), (0, 0, 0)])
+
+    placed = [place(*position) for position in itertools.product(*map(range, outputs))]
+    matrix = jnp.stack(placed, axis=-2).reshape(-1, len(placed) * features)
+    return (x.reshape(len(x), -1) @ matrix).reshape(-1, *outputs, features)
 
 
 class BatchNorm(nn.Module):

@@ -59,7 +59,9 @@ def embed(teacher: Examples, student: Examples, *, seed: int = 0) -> Embedding:
     Returns:
         `Embedding` of at most `LIMIT` examples.
     """
-    from sklearn.manifold import TSNE  # Importing takes a second, and only this function needs it.
+    # Importing takes a second, and only this function needs them.
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     kept = evenly(len(teacher.id), LIMIT)
     points = np.concatenate(
@@ -67,5 +69,8 @@ def embed(teacher: Examples, student: Examples, *, seed: int = 0) -> Embedding:
     )
     perplexity = min(30.0, len(points) / 4)
     tsne = TSNE(init="pca", perplexity=perplexity, max_iter=500, random_state=seed)
-    teacher_points, student_points = np.split(tsne.fit_transform(points), 2)
+    # More threads take half as much processor time again, while other maps and figures wait.
+    with threadpool_limits(1, user_api="openmp"):
+        positions = tsne.fit_transform(points)
+    teacher_points, student_points = np.split(positions, 2)
     return Embedding(teacher_points, student_points, teacher.labels[kept])

@@ -88,7 +88,8 @@ def shorten(text: str, limit: int = 14) -> str:
 
 def panel(axes: Axes, title: str, *, x: str = "", y: str = "") -> None:
     """Styles one panel: title at the left, two spines, a light grid, small ticks."""
-    axes.set_title(plain(title), loc="left", fontsize=10, color=INK, fontweight="bold")
+    # At a fixed height: matplotlib would lay out the whole panel once more to find one.
+    axes.set_title(plain(title), loc="left", y=1.0, fontsize=10, color=INK, fontweight="bold")
     axes.set_xlabel(x, fontsize=9, color=INK)
     axes.set_ylabel(y, fontsize=9, color=INK)
     axes.tick_params(labelsize=SMALL, colors=MUTED, labelcolor=INK, length=3)

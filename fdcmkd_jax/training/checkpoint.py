@@ -20,6 +20,15 @@ UNSCORED = -1.0
 """The score of a checkpoint that may not be selected, below any score."""
 
 
+class _Held(NamedTuple):
+    """A scored state that is not saved yet."""
+
+    step: int
+    state: TrainState
+    progress: Mapping[str, Any]
+    score: float
+
+
 class ModelDescription(NamedTuple):
     """Metadata of a saved model, in ``model.json`` beside its checkpoints.
 
@@ -89,6 +98,7 @@ class Checkpoints:
             ]
         )
         self._directory = directory
+        self._held: _Held | None = None
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
             options=ocp.CheckpointManagerOptions(
@@ -117,10 +127,27 @@ class Checkpoints:
         step = self._manager.best_step()
         return None if step is None or _score(self._manager.metrics(step)) <= UNSCORED else step
 
+    def hold(
+        self, step: int, state: TrainState, progress: Mapping[str, Any], *, score: float
+    ) -> None:
+        """Holds a state in memory if none before it scored higher; the next `save` saves it, too.
+
+        A process that is killed before then takes its steps again, to the same scores.
+
+        Args:
+            step: Number of steps taken.
+            state: As host arrays.
+            progress: JSON-able.
+            score: Higher is better, 0 or more.
+        """
+        best = self._held.score if self._held else self._best_score()
+        if score >= best:
+            self._held = _Held(step, state, progress, score)
+
     def save(
         self, step: int, state: TrainState, progress: Mapping[str, Any], *, score: float | None
     ) -> None:
-        """Saves in the background.
+        """Saves in the background, first the state that is held unless this one scores as high.
 
         Args:
             step: Number of steps taken; saving a saved step again does nothing.
@@ -128,6 +155,14 @@ class Checkpoints:
             progress: JSON-able.
             score: Higher is better, 0 or more; None for one that may not be chosen as best.
         """
+        held, self._held = self._held, None
+        if held and held.step < step and (score is None or score < held.score):
+            self._save(*held)
+        self._save(step, state, progress, score)
+
+    def _save(
+        self, step: int, state: TrainState, progress: Mapping[str, Any], score: float | None
+    ) -> None:
         # Otherwise a slow save is still deleting old steps when the next one lists them.
         self.wait()
         self._manager.save(
@@ -139,6 +174,10 @@ class Checkpoints:
             ),
             metrics={"score": UNSCORED if score is None else score},
         )
+
+    def _best_score(self) -> float:
+        step = self.best
+        return UNSCORED if step is None else _score(self._manager.metrics(step))
 
     def save_variables(self, step: int, variables: Params) -> None:
         """Saves variables alone, as the best ones, of a model that is used and not trained further.

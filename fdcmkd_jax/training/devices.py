@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fdcmkd_jax.registry import ConfigError
-from fdcmkd_jax.types import Batch
 
 AXIS = "batch"
 """Name of the mapped axis over which steps sum and BatchNorm synchronizes."""
@@ -42,6 +42,12 @@ class Devices:
         # A tuple, so that equal devices hash alike.
         object.__setattr__(self, "devices", tuple(self.devices or jax.devices()))
 
+    @functools.cached_property
+    def local(self) -> "Devices":
+        """The devices of this process alone."""
+        process = jax.process_index()
+        return Devices(self.parallel, [d for d in self.devices if d.process_index == process])
+
     @property
     def count(self) -> int:
         """Number of devices, over all processes."""
@@ -51,49 +57,47 @@ class Devices:
     def _mesh(self) -> Mesh:
         return Mesh(np.array(self.devices), (AXIS,))
 
-    @functools.cached_property
-    def _local(self) -> int:
-        """Number of devices of this process."""
-        return sum(device.process_index == jax.process_index() for device in self.devices)
-
     def map(
-        self, step: Callable, *, batch_argument: int, split_output: int | None, donate: bool
+        self,
+        step: Callable,
+        *,
+        split_arguments: Sequence[bool],
+        split_result: bool = False,
+        donate: bool = False,
     ) -> Callable:
         """Compiles a step over all devices.
 
         Args:
-            step: Takes three arguments and returns two results.
-            batch_argument: Position of the argument that is a batch, split over the devices by
-                `split`.
-            split_output: Position of the result with rows of that batch; None if neither has.
+            step: The step.
+            split_arguments: Of each argument, whether it has rows of a batch, split over the
+                devices by `split`.
+            split_result: Whether the result has such rows; else it must be equal on all devices.
             donate: Reuse the buffers of the first argument.
 
         Returns:
-            The compiled step; the results that are not split are equal on all devices.
+            The compiled step.
         """
-        split_in = [index == batch_argument for index in range(3)]
-        split_out = [index == split_output for index in range(2)]
         donated = (0,) if donate else ()
         if self.parallel == "pmap":
             return jax.pmap(
                 step,
                 axis_name=AXIS,
-                in_axes=tuple(0 if split else None for split in split_in),
-                out_axes=tuple(0 if split else None for split in split_out),
+                in_axes=tuple(0 if split else None for split in split_arguments),
+                out_axes=0 if split_result else None,
                 devices=self.devices,
                 donate_argnums=donated,
             )
 
-        def specs(split: Sequence[bool]) -> tuple[PartitionSpec, ...]:
-            return tuple(PartitionSpec(AXIS) if is_split else PartitionSpec() for is_split in split)
+        def spec(is_split: bool) -> PartitionSpec:
+            return PartitionSpec(AXIS) if is_split else PartitionSpec()
 
         # With check_vma=True, gradients of replicated parameters arrive already summed over the
         # axis, and the step's own sum would count them once per device.
         mapped = jax.shard_map(
             step,
             mesh=self._mesh,
-            in_specs=specs(split_in),
-            out_specs=specs(split_out),
+            in_specs=tuple(map(spec, split_arguments)),
+            out_specs=spec(split_result),
             check_vma=False,
         )
         return jax.jit(mapped, donate_argnums=donated)
@@ -110,10 +114,10 @@ class Devices:
         """Copies a host tree to every device, with the sharding that a mapped step returns."""
         return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
 
-    def split(self, batch: Batch) -> Any:
-        """Sends this process's rows of a batch, ``[N, ...]`` each, to the devices of a step."""
+    def split(self, batch: Any) -> Any:
+        """Sends this process's rows of a `Batch`, or of its arrays, to the devices."""
         if self.parallel == "pmap":
-            batch = jax.tree.map(lambda x: x.reshape(self._local, -1, *x.shape[1:]), batch)
+            batch = jax.tree.map(lambda x: x.reshape(self.local.count, -1, *x.shape[1:]), batch)
         sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
         return jax.tree.map(
             lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch
@@ -134,6 +138,13 @@ def to_host(tree: Any) -> Any:
     return jax.tree.map(
         lambda x: np.array(x.addressable_data(0)) if isinstance(x, jax.Array) else x, tree
     )
+
+
+def first_of_processes(value: bool) -> bool:
+    """Returns the first process's value in all processes, which must all call this."""
+    if jax.process_count() == 1:
+        return value
+    return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
 
 
 def _local_rows(x: jax.Array) -> np.ndarray:

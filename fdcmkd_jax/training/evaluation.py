@@ -9,15 +9,16 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 from flax import linen as nn
+from jax import lax
 
 from fdcmkd_jax.data.base import Source, Transform
 from fdcmkd_jax.data.host import HostStage
 from fdcmkd_jax.data.input import InputOptions, assemble
 from fdcmkd_jax.methods import Method
 from fdcmkd_jax.tasks import Task, metrics
-from fdcmkd_jax.training.devices import PROGRAMS, Devices, to_host
-from fdcmkd_jax.training.step import make_eval_step
-from fdcmkd_jax.types import Params
+from fdcmkd_jax.training.devices import AXIS, PROGRAMS, Devices, to_host
+from fdcmkd_jax.training.forward import forward_program
+from fdcmkd_jax.types import Outputs, Params, Targets
 
 AHEAD = 2
 """Number of batches whose results are fetched later, so that no step waits for the host."""
@@ -113,8 +114,11 @@ class Evaluator:
         options: InputOptions,
     ) -> None:
         self.task = task
-        self._step = _program(devices, model, modality, method, task)
+        self._forward = forward_program(devices, model, with_maps=method.needs.head_maps)
+        self._sums = sums_program(devices, method, task)
+        self._examples = examples_program(devices, task)
         self._devices, self._stage = devices, HostStage(transform, (modality,))
+        self._modality = modality
         self._batch_size, self._options = batch_size, options
         self._kept: dict[int, tuple[Source, list[Any]]] = {}
         self._assemble = functools.partial(assemble, task=task, modalities=(modality,))
@@ -143,8 +147,12 @@ class Evaluator:
 
         # The test split, read with its examples, is read once.
         for rows in self._batches(source, keep=not with_examples):
+            inputs = rows.inputs[self._modality]
             for name, params in candidates.items():
-                running.append((name, *self._step(params.variables, params.method, rows)))
+                outputs = self._forward(params.variables, inputs)
+                sums = self._sums(params.method, outputs, rows.targets)
+                stored = self._examples(outputs, inputs, rows.targets) if with_examples else None
+                running.append((name, sums, stored))
             # The devices compute while the host reads the next batch and fetches earlier results.
             while len(running) > AHEAD * len(candidates):
                 fetch(*running.popleft())
@@ -184,12 +192,29 @@ def _megabytes(tree: Any) -> float:
 
 
 @functools.lru_cache(maxsize=PROGRAMS)
-def _program(
-    devices: Devices, model: nn.Module, modality: str, method: Method, task: Task
-) -> Callable:
-    """Compiles the step once for all runs of a process that share these parts."""
-    step = make_eval_step(model, modality, method, task)
-    return devices.map(step, batch_argument=2, split_output=1, donate=False)
+def sums_program(devices: Devices, method: Method, task: Task) -> Callable[..., Any]:
+    """Compiles the task's totals over a batch, for ``main`` and each head of the method."""
+
+    def sums(method_params: Params, outputs: Outputs, targets: Targets) -> Any:
+        logits = {"main": outputs.logits, **method.heads(method_params, outputs)}
+        totals = {
+            head: task.sums(head_logits, targets.labels, targets.mask)
+            for head, head_logits in logits.items()
+        }
+        return lax.psum(totals, AXIS)
+
+    return devices.map(sums, split_arguments=(False, True, True))
+
+
+@functools.lru_cache(maxsize=PROGRAMS)
+def examples_program(devices: Devices, task: Task) -> Callable[..., dict[str, Any]]:
+    """Compiles what the task stores of each example, with its ``id`` and ``mask``, N first."""
+
+    def examples(outputs: Outputs, inputs: Any, targets: Targets) -> dict[str, Any]:
+        stored = task.examples(outputs, targets.labels, inputs)
+        return {**stored, "id": targets.id, "mask": targets.mask}
+
+    return devices.map(examples, split_arguments=(True, True, True), split_result=True)
 
 
 def best_head(

@@ -56,22 +56,25 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class CheckpointOptions:
-    """Options of checkpoints; every evaluation saves one.
+    """Options of checkpoints. Evaluations save them, and the last step and a request to stop do.
 
     Attributes:
-        every_steps: Number of steps between further checkpoints; 0 for evaluations only.
-        keep_latest: Number of the latest kept beside the best; at least 2 where models train
+        every_seconds: An evaluation that follows a checkpoint sooner than this saves none: its
+            state waits in memory if it is the best so far. A killed run repeats this much at most.
+        every_steps: Number of steps between further checkpoints; 0 for none.
+        keep_latest: Number of the latest kept beside the best; at least 3 where models train
             together, so that they have a step in common wherever a run is cut off.
     """
 
+    every_seconds: float = 30.0
     every_steps: int = 0
     keep_latest: int = 2
 
     def __post_init__(self) -> None:
-        if self.every_steps < 0 or self.keep_latest < 1:
+        if self.every_seconds < 0 or self.every_steps < 0 or self.keep_latest < 1:
             raise ValueError(
-                "every_steps must not be negative and keep_latest positive, "
-                f"got {self.every_steps} and {self.keep_latest}."
+                "every_seconds and every_steps must not be negative and keep_latest positive, "
+                f"got {self.every_seconds}, {self.every_steps} and {self.keep_latest}."
             )
 
 

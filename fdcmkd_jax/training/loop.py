@@ -13,7 +13,7 @@ import numpy as np
 from fdcmkd_jax.data.input import steps_per_epoch
 from fdcmkd_jax.training import evaluation
 from fdcmkd_jax.training.checkpoint import Checkpoints
-from fdcmkd_jax.training.devices import to_host
+from fdcmkd_jax.training.devices import first_of_processes, to_host
 from fdcmkd_jax.training.evaluation import EvalParams, Evaluator
 from fdcmkd_jax.training.feed import Feed
 from fdcmkd_jax.training.finite import NonFiniteError, check_finite, means
@@ -56,8 +56,8 @@ def fit(jobs: Sequence[Job], context: RunContext) -> dict[str, dict[str, Any]]:
         raise ValueError("models that train together share their split and number of epochs.")
     starts = {job.name: initial_state(job, context) for job in jobs}
     with contextlib.ExitStack() as stack:
-        # Two, so that models that are cut off while they save have a step in common.
-        keep_latest = max(context.checkpoint.keep_latest, min(len(jobs), 2))
+        # A save may follow that of the best state, and the others may still be at the save before.
+        keep_latest = max(context.checkpoint.keep_latest, 3 if len(jobs) > 1 else 1)
         checkpoints = {
             job.name: stack.enter_context(
                 Checkpoints(context.workdir / job.name / "checkpoints", keep_latest=keep_latest)
@@ -187,7 +187,7 @@ class _Loop:
         self, states: States, training: Training, done: int, seconds: float
     ) -> tuple[States, float]:
         """Takes the remaining steps; returns the states and the seconds since the first start."""
-        began = time.monotonic() - seconds
+        began, saved_at = time.monotonic() - seconds, time.monotonic()
         feed = Feed(training.data, self.context.devices)
         window: list[dict[str, Sums]] = []
         for step in range(done + 1, self.total + 1):
@@ -197,16 +197,19 @@ class _Loop:
             if step < self.total:
                 feed.read_ahead(sums)
             evaluate, save = self._due(step)
-            if not save and step % self.context.train.log_every_steps:
+            if not (evaluate or save) and step % self.context.train.log_every_steps:
                 continue
             self._log_rows(window, step, feed.waiting_share())
             window.clear()
             scores = self._evaluate(states, step) if evaluate else {}
             # Only at the end of a row, so that a stopped run leaves the rows of one that was not.
             stop = bool(self.context.stop) and step < self.total
-            if save or stop:
+            if evaluate or save or stop:
+                save = save or stop or self._is_long_ago(saved_at)
                 seconds = time.monotonic() - began
-                self._save(states, step, {"data": feed.position, "seconds": seconds}, scores)
+                progress = {"data": feed.position, "seconds": seconds}
+                self._save(states, step, progress, scores, hold=not save)
+                saved_at = time.monotonic() if save else saved_at
             if stop:
                 titles = " and ".join(model.job.title for model in self.models.values())
                 raise StoppedError(f"stopped at step {step} of {self.total} of {titles}")
@@ -214,11 +217,17 @@ class _Loop:
         return states, seconds
 
     def _due(self, step: int) -> tuple[bool, bool]:
-        """Returns whether an evaluation and a checkpoint are due after a step."""
+        """Returns whether an evaluation and a checkpoint of its own are due after a step."""
         period = self.context.evaluate.every_epochs * self.epoch_steps
         evaluate = step % period == 0 or step == self.total
         every = self.context.checkpoint.every_steps
-        return evaluate, evaluate or bool(every and step % every == 0)
+        return evaluate, step == self.total or bool(every and step % every == 0)
+
+    def _is_long_ago(self, saved_at: float) -> bool:
+        """Returns whether the next evaluation saves, the same in all processes."""
+        return first_of_processes(
+            time.monotonic() - saved_at >= self.context.checkpoint.every_seconds
+        )
 
     def _log_rows(self, window: Sequence[dict[str, Sums]], step: int, waiting: float) -> None:
         host = to_host(list(window))
@@ -238,13 +247,18 @@ class _Loop:
         step: int,
         progress: Mapping[str, Any],
         scores: Mapping[str, float],
+        *,
+        hold: bool,
     ) -> None:
-        """Saves all models; none if one is not finite."""
+        """Saves all models, or only holds their states; neither if one is not finite."""
         host = to_host(states)
         for name, model in self.models.items():
             check_finite(host[name], step, model.checkpoints.latest, model.job.title)
         for name, model in self.models.items():
-            model.checkpoints.save(step, host[name], progress, score=scores.get(name))
+            if hold:
+                model.checkpoints.hold(step, host[name], progress, score=scores[name])
+            else:
+                model.checkpoints.save(step, host[name], progress, score=scores.get(name))
         if self.context.stop:
             for model in self.models.values():
                 model.checkpoints.wait()

@@ -174,6 +174,7 @@ def _unchanging_outputs(job: Job, teacher: Teacher, context: RunContext) -> Outp
         teacher.model,
         teacher.variables,
         name,
+        context.devices.local,
         # Not the size of evaluation batches, which may change no result.
         batch_size=context.input.batch_size,
         spill_to=spilled_outputs(name, context),
@@ -226,4 +227,4 @@ def _program(
         for part in parts
     }
     step = make_joint_step(steps, dict(teachers))
-    return devices.map(step, batch_argument=2, split_output=None, donate=True)
+    return devices.map(step, split_arguments=(False, False, True), donate=True)

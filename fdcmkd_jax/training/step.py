@@ -1,4 +1,4 @@
-"""The pure train and evaluation steps.
+"""The pure train step.
 
 A step sees one device's share of the batch. Everything it returns about the whole batch is a sum
 over devices. A loss is a global weighted sum over the global sum of the weights, so the way the
@@ -240,41 +240,6 @@ def make_train_step(
     return train_step
 
 
-def make_eval_step(
-    model: nn.Module, model_input: str, method: Method, task: Task
-) -> Callable[[Params, Params, Batch], tuple[Sums, dict[str, Array]]]:
-    """Builds one evaluation step.
-
-    Args:
-        model: The backbone to evaluate.
-        model_input: The modality it reads.
-        method: Supplies further heads to report.
-        task: Supplies the metrics.
-
-    Returns:
-        ``step(variables, method_params, batch) -> (sums, examples)``, to be mapped with
-        `Devices.map`. ``sums`` holds the task's totals for ``main`` and each head of the method;
-        ``examples`` holds what the task stores of each example, ``id`` and ``mask``, N first.
-    """
-
-    def eval_step(variables: Params, method_params: Params, batch: Batch) -> Any:
-        outputs: Any = model.apply(variables, batch.inputs[model_input], train=False)
-        logits = {"main": outputs.logits, **method.heads(method_params, outputs)}
-        targets = batch.targets
-        sums = {
-            head: task.sums(head_logits, targets.labels, targets.mask)
-            for head, head_logits in logits.items()
-        }
-        examples = {
-            **task.examples(outputs, targets.labels, batch.inputs[model_input]),
-            "id": targets.id,
-            "mask": targets.mask,
-        }
-        return lax.psum(sums, AXIS), examples
-
-    return eval_step
-
-
 def _share(term: Array, row_weights: Array, total: Array) -> Array:
     """Returns each row's share of a term's global mean, ``[N]``; 0 if no row counts."""
     weighted = jnp.where(row_weights > 0, row_weights * term, 0)
@@ -292,5 +257,7 @@ def _one_at_a_time(cotangents: Mapping[str, Array]) -> dict[str, Array]:
 
 def _zero_shift(model: nn.Module, x: Any) -> Array:
     """Returns zeros of the shape of the model's ``features`` perturbation for this batch."""
-    shape = abstract_init(model, x)["perturbations"]["features"]
-    return jnp.zeros(shape.shape, shape.dtype)
+    # Of one example, whose shapes are known since the state was created.
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), x)
+    shift = abstract_init(model, one)["perturbations"]["features"]
+    return jnp.zeros((jax.tree.leaves(x)[0].shape[0], *shift.shape[1:]), shift.dtype)

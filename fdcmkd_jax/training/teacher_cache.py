@@ -15,6 +15,8 @@ from flax import linen as nn
 from fdcmkd_jax.data.base import Example, Source, Transform
 from fdcmkd_jax.data.host import AsEvaluated, HostStage
 from fdcmkd_jax.data.index import read_index
+from fdcmkd_jax.training.devices import Devices
+from fdcmkd_jax.training.forward import forward_program
 from fdcmkd_jax.training.state import abstract_outputs
 from fdcmkd_jax.types import Params, to_record
 
@@ -103,6 +105,7 @@ def cache_teacher_outputs(
     model: nn.Module,
     variables: Params,
     modality: str,
+    devices: Devices,
     *,
     batch_size: int,
     spill_to: Path,
@@ -119,7 +122,8 @@ def cache_teacher_outputs(
         model: The teacher's backbone.
         variables: Its ``{"params", "batch_stats"}``.
         modality: The modality it reads.
-        batch_size: N of the pass that computes the outputs.
+        devices: Devices of this process.
+        batch_size: N of the pass that computes the outputs, a multiple of the devices.
         spill_to: File for outputs that would take more than `LIMIT_MB` in memory, all N rows of
             logits and features together. A complete one of an earlier call is used again.
 
@@ -133,7 +137,7 @@ def cache_teacher_outputs(
     example_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
     if len(source) * example_bytes > FILE_LIMIT_MB * 2**20:
         return None
-    batches = _run_over(len(source), model, variables, inputs, batch_size)
+    batches = _run_over(len(source), model, variables, inputs, devices, batch_size)
     if len(source) * example_bytes <= LIMIT_MB * 2**20:
         return RowsInMemory(jax.tree.map(lambda *parts: np.concatenate(parts), *batches))
     if not spill_to.is_file():
@@ -153,16 +157,17 @@ def _run_over(
     model: nn.Module,
     variables: Params,
     inputs: Callable[[Sequence[int]], Any],
+    devices: Devices,
     batch_size: int,
 ) -> Iterator[dict[str, Any]]:
     """Yields the teacher's outputs on the whole split, in its order, batch by batch."""
-    variables = jax.device_put(variables)
-    count = min(batch_size, size)
-    for first in range(0, size, count):
+    forward = forward_program(devices, model)
+    variables = devices.replicate(variables)
+    for first in range(0, size, batch_size):
         # The last row fills the last batch, so that one shape is compiled.
-        rows = [min(row, size - 1) for row in range(first, first + count)]
-        outputs = _apply(model, variables, inputs(rows))
-        yield jax.tree.map(lambda x, kept=size - first: np.asarray(x)[:kept], outputs)
+        rows = [min(row, size - 1) for row in range(first, first + batch_size)]
+        outputs = devices.gather(to_record(forward(variables, devices.split(inputs(rows)))))
+        yield jax.tree.map(lambda x, kept=size - first: x[:kept], outputs)
 
 
 def _write(path: Path, batches: Iterable[Mapping[str, Any]]) -> None:
@@ -175,8 +180,3 @@ def _write(path: Path, batches: Iterable[Mapping[str, Any]]) -> None:
             writer.write(b"".join(row.tobytes() for row in rows))
     writer.close()
     unfinished.replace(path)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _apply(model: nn.Module, variables: Params, x: Any) -> dict[str, Any]:
-    return to_record(model.apply(variables, x, train=False))

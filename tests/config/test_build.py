@@ -75,7 +75,7 @@ def test_a_stage_the_models_lack_is_named_before_anything_is_trained(load, tmp_p
         ("evaluate.batch_size", 501, "a batch of 501 does not divide over 8 devices"),
         ("evaluate.select_split", "train", "select_split must be 'val' or 'test', got 'train'"),
         ("evaluate.select_heads", ("align_low",), "select_heads must hold 'main'"),
-        ("checkpoint.keep_latest", 0, "keep_latest positive, got 0 and 0"),
+        ("checkpoint.keep_latest", 0, "keep_latest positive, got 30.0, 0 and 0"),
         ("input.batch_size", 6.5, "section 'input': batch_size must be a whole number, got 6.5"),
         ("data.batch_size", 64, "the config key data.batch_size was renamed: use input.batch_size"),
         ("data.pairing", "true", "data.pairing was renamed: use pairing.kind"),

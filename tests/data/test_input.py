@@ -52,7 +52,8 @@ def test_every_epoch_has_an_order_of_its_own():
 
 
 @pytest.mark.parametrize(("size", "seed"), [(10, 0), (10, 1), (SIZE, 0)])
-def test_the_order_is_that_of_grains_own_shuffle(size, seed):
+def test_the_order_of_a_large_split_is_grains_own_shuffle(monkeypatch, size, seed):
+    monkeypatch.setattr(streams, "LOOKED_UP", size)
     options = InputOptions(batch_size=1)
     batches = streams.train_batches(make_split(size), options, as_stacked, PLAIN, seed=seed)
     expected = grain.MapDataset.source(IDS[:size]).seed(seed).shuffle()

@@ -14,7 +14,17 @@ from fdcmkd_jax.models.layers import BatchNorm, max_pool, patch_convolution
 
 @pytest.mark.parametrize(
     ("size", "strides", "edge"),
-    [(1, 1, 6), (1, 2, 7), (3, 1, 5), (3, 2, 8), (3, 2, 9), (7, 2, 11)],
+    [
+        (1, 1, 6),
+        (1, 2, 7),
+        (3, 1, 5),
+        (3, 2, 8),
+        (3, 2, 9),
+        (7, 2, 11),
+        (3, 1, 1),
+        (3, 1, 2),
+        (5, 2, 4),  # Maps of no more positions than the kernel.
+    ],
 )
 def test_a_convolution_by_patches_equals_xlas_with_its_gradients(size, strides, edge):
     pad = size // 2
@@ -41,11 +51,15 @@ def test_a_convolution_by_patches_equals_xlas_with_its_gradients(size, strides, 
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_strides_along_height_and_width_are_kept_apart():
-    x, kernel = normal(0, 2, 9, 8, 3), normal(1, 3, 1, 3, 4)
-    actual = patch_convolution(x, kernel, (2, 1), ((1, 1), (0, 0)))
+@pytest.mark.parametrize(
+    ("sides", "taps", "padding"),
+    [((9, 8), (3, 1), ((1, 1), (0, 0))), ((4, 2), (5, 3), ((3, 1), (0, 2)))],
+)
+def test_strides_and_padding_along_height_and_width_are_kept_apart(sides, taps, padding):
+    x, kernel = normal(0, 2, *sides, 3), normal(1, *taps, 3, 4)
+    actual = patch_convolution(x, kernel, (2, 1), padding)
     expected = jax.lax.conv_general_dilated(
-        x, kernel, (2, 1), ((1, 1), (0, 0)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x, kernel, (2, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 

@@ -114,7 +114,7 @@ def both(backbone, preset, precision, directions):
         state = our_state(model, theirs, name, target, transformation)
         ours[name] = devices.replicate(state)
         train_step = make_train_step(model, target, method, TASK, recipe.weights, model, source)
-        compiled = devices.map(train_step, batch_argument=2, split_output=None, donate=False)
+        compiled = devices.map(train_step, split_arguments=(False, False, True))
         teacher = devices.replicate(our_variables(model, teachers[source], source))
         our_steps[name] = our_step(compiled, teacher, devices, source, target)
     batches = [arrays_of(backbone, precision, seed) for seed in range(STEPS_PER_EPOCH)]

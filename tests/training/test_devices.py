@@ -12,8 +12,9 @@ from step_setting import TASK, Setting, assert_same_bits, batches, on, to_batch
 
 from fdcmkd_jax import methods
 from fdcmkd_jax.registry import ConfigError
+from fdcmkd_jax.training import evaluation
 from fdcmkd_jax.training.devices import AXIS, Devices, to_host
-from fdcmkd_jax.training.step import make_eval_step
+from fdcmkd_jax.training.forward import forward_program
 
 
 @pytest.fixture(scope="module")
@@ -99,16 +100,12 @@ def test_evaluation_counts_real_rows_and_returns_them_in_order(parallel, count):
     batch = next(batches(1, real=11))
     variables = model.init(jax.random.key(0), jnp.asarray(batch["image"]), train=False)
     variables = {name: variables[name] for name in ("params", "batch_stats")}
-    step = devices.map(
-        make_eval_step(model, "image", method, TASK),
-        batch_argument=2,
-        split_output=1,
-        donate=False,
-    )
-    sums, examples = step(
-        devices.replicate(variables), {}, devices.split(to_batch(batch, teacher=False))
-    )
-    examples, sums = devices.gather(examples), to_host(sums)
+    rows = devices.split(to_batch(batch, teacher=False))
+    inputs = rows.inputs["image"]
+    outputs = forward_program(devices, model)(devices.replicate(variables), inputs)
+    sums = to_host(evaluation.sums_program(devices, method, TASK)({}, outputs, rows.targets))
+    stored = evaluation.examples_program(devices, TASK)(outputs, inputs, rows.targets)
+    examples = devices.gather(stored)
     logits = np.asarray(model.apply(variables, jnp.asarray(batch["image"]), train=False).logits)
     hits = logits.argmax(-1) == batch["label"]
     confusion, (_, counted) = sums["main"]["confusion"], sums["main"]["loss"]

@@ -26,7 +26,7 @@ from run_files import (
 
 from fdcmkd_jax import experiment
 from fdcmkd_jax.registry import ConfigError
-from fdcmkd_jax.training import log
+from fdcmkd_jax.training import log, loop
 from fdcmkd_jax.training.checkpoint import load_variables
 from fdcmkd_jax.training.lock import locked
 from fdcmkd_jax.training.stop import StoppedError
@@ -58,6 +58,24 @@ def test_run_that_was_cut_off_continues_to_the_same_bits(
     experiment.run(toy_config(), tmp_path, with_report=False)
     for folder in ("teachers/audio", "teachers/image", "students/audio-to-image"):
         assert_same_model(tmp_path / folder, reference[0] / folder)
+
+
+@pytest.mark.parametrize("saves", [[], [True]], ids=["last", "first_and_last"])
+@pytest.mark.parametrize("cut_after", [None, 17])
+def test_a_run_that_seldom_saves_ends_with_the_same_bits(
+    reference, tmp_path, monkeypatch, saves, cut_after
+):
+    config = toy_config(**{"checkpoint.every_steps": 0})
+    due = iter([*saves, *[False] * 20])
+    monkeypatch.setattr(loop._Loop, "_is_long_ago", lambda self, saved_at: next(due))
+    if cut_after:
+        run_until_row(cut_after, config, tmp_path, monkeypatch)
+    experiment.run(config, tmp_path, with_report=False)
+    for folder in ("teachers/audio", "teachers/image", "students/audio-to-image"):
+        assert_same_model(tmp_path / folder, reference[0] / folder)
+    selected = log.read_json(tmp_path / "teachers/audio/results.json")["selected_step"]
+    saved = {int(path.name) for path in (tmp_path / "teachers/audio/checkpoints").glob("[0-9]*")}
+    assert {selected, TOTAL} <= saved <= {selected, 5, TOTAL}
 
 
 @pytest.mark.parametrize(

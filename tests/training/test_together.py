@@ -67,7 +67,7 @@ class Joint:
         )
 
     def train(self, stream, devices):
-        step = devices.map(self.step, batch_argument=2, split_output=None, donate=True)
+        step = devices.map(self.step, split_arguments=(False, False, True), donate=True)
         states, frozen = devices.replicate((self.states, self.variables))
         for examples in stream:
             states, sums = step(states, frozen, devices.split(self.batch(examples)))
