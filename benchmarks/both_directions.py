@@ -86,7 +86,9 @@ class OurStep:
                 optimizer,
                 setting.num_classes,
             )
-            steps[name] = TrainStep(model, student, distill, task, weights, None, teacher)
+            steps[name] = TrainStep(
+                model, student, distill, task, weights, None, teacher, padded=False
+            )
         running = () if cached else read
         variables = {name: _drawn(model, arrays[name][:1]) for name in read}
         step = make_joint_step(steps, dict.fromkeys(running, model))

@@ -54,6 +54,7 @@ class Setting:
         teacher=True,
         max_traces=None,
         task=TASK,
+        padded=True,
     ):
         self.devices, self.has_teacher, self.task = devices, teacher, task
         self.method = method if isinstance(method, methods.Method) else methods.make(method)
@@ -83,6 +84,7 @@ class Setting:
             weights,
             teacher=self.model if teacher else None,
             teacher_input="audio" if teacher else (),
+            padded=padded,
         )
         if max_traces:
             step = chex.assert_max_traces(step, max_traces)

@@ -126,6 +126,7 @@ def prepare(jobs: Sequence[Job], context: RunContext) -> Training:
         context.task,
         tuple(_Part.of(job) for job in jobs),
         tuple((name, teacher.model) for name, teacher in frozen.items()),
+        not context.input.drop_remainder,
     )
     variables = {name: teacher.variables for name, teacher in frozen.items()}
     return Training(data, step, context.devices.replicate(variables))
@@ -212,6 +213,7 @@ def _program(
     task: Task,
     parts: tuple[_Part, ...],
     teachers: tuple[tuple[str, nn.Module], ...],
+    padded: bool,
 ) -> Callable:
     """Compiles the step once for all runs of a process that share these parts."""
     steps = {
@@ -223,6 +225,7 @@ def _program(
             dict(part.weights),
             part.trained_teacher,
             part.teacher_input,
+            padded,
         )
         for part in parts
     }

@@ -39,6 +39,8 @@ class TrainStep:
         weights: One weight for ``task`` and for each of the method's terms.
         teacher: The backbone that teaches, or several as one; None to train without one.
         teacher_input: The modality it reads, or those of several teachers.
+        padded: Batches may hold rows of padding; else models need no mask for their statistics,
+            which makes the step a smaller program.
     """
 
     student: nn.Module
@@ -48,6 +50,7 @@ class TrainStep:
     weights: Mapping[str, float]
     teacher: nn.Module | TeacherGroup | None
     teacher_input: Modality
+    padded: bool = True
 
     def __call__(
         self, state: TrainState, teacher_variables: Params, batch: Batch
@@ -139,7 +142,7 @@ class TrainStep:
             },
             batch.inputs[self.student_input],
             train=True,
-            mask=batch.targets.mask,
+            mask=self._mask(batch),
             mutable=["batch_stats"],
             rngs={"dropout": key},
         )
@@ -154,11 +157,14 @@ class TrainStep:
             {"params": params["teacher"], "batch_stats": state.teacher_stats},
             select(batch.teacher_inputs, self.teacher_input),
             train=True,
-            mask=batch.targets.mask,
+            mask=self._mask(batch),
             mutable=["batch_stats"],
             rngs={"dropout": jax.random.fold_in(key, 1)},
         )
         return outputs, updates.get("batch_stats", {})
+
+    def _mask(self, batch: Batch) -> Array | None:
+        return batch.targets.mask if self.padded else None
 
     def _sums(
         self,
@@ -205,6 +211,8 @@ def make_train_step(
     weights: Mapping[str, float],
     teacher: nn.Module | TeacherGroup | None = None,
     teacher_input: Modality = (),
+    *,
+    padded: bool = True,
 ) -> Callable[[TrainState, Params, Batch], tuple[TrainState, Sums]]:
     """Builds one optimization step.
 
@@ -217,6 +225,7 @@ def make_train_step(
         teacher: The backbone that teaches, or several as one, frozen unless the method trains it;
             None to train without one. It does not run where ``batch.teacher_outputs`` is given.
         teacher_input: The modality it reads, from ``batch.teacher_inputs``.
+        padded: Whether batches may hold rows of padding; see `TrainStep`.
 
     Returns:
         ``step(state, teacher_variables, batch) -> (state, sums)``, to be mapped over `AXIS` with
@@ -232,7 +241,9 @@ def make_train_step(
     if method.needs.trained_teacher and not isinstance(teacher, nn.Module):
         raise ValueError("a method that trains its teacher needs exactly one teacher.")
     losses.check_weights(weights, ("task", *method.names))
-    fixed = TrainStep(student, student_input, method, task, dict(weights), teacher, teacher_input)
+    fixed = TrainStep(
+        student, student_input, method, task, dict(weights), teacher, teacher_input, padded
+    )
 
     def train_step(state: TrainState, teacher_variables: Params, batch: Batch) -> Any:
         return fixed(state, teacher_variables, batch)

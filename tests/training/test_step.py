@@ -45,6 +45,23 @@ def test_padding_rows_change_nothing():
     )
 
 
+@pytest.mark.parametrize("method", ["fd_cmkd", "mgdfr"])  # The second trains its teacher.
+def test_a_step_that_is_told_of_no_padding_takes_the_same_steps(method):
+    weights = WEIGHTS if method == "fd_cmkd" else None
+    if weights is None:
+        weights = dict.fromkeys(("task", *methods.make(method).names), 1.0)
+    results = [
+        Setting(on(2), method, weights, padded=padded).train(batches(3)) for padded in (True, False)
+    ]
+    (one, one_rows), (other, other_rows) = results
+    chex.assert_trees_all_close(
+        (one.params, one.batch_stats, one.teacher_stats, one_rows),
+        (other.params, other.batch_stats, other.teacher_stats, other_rows),
+        rtol=2e-5,
+        atol=1e-6,
+    )
+
+
 def test_hidden_labels_leave_task_and_auxiliary_to_the_labelled_alone(two):
     batch = next(batches(1))
     batch["labelled"][4:] = False
