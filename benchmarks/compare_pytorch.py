@@ -107,11 +107,13 @@ def run_jobs(workdir: Path, seed: int, epochs: int, device: str, precision: str)
     return result
 
 
-def measured(command: list[str], environment: Mapping[str, str]) -> dict[str, float]:
+def measured(
+    command: list[str], environment: Mapping[str, str], cwd: Path = ROOT
+) -> dict[str, float]:
     """Runs a command; returns wall-clock seconds and peak resident memory in MiB."""
     began = time.monotonic()
     process = subprocess.Popen(
-        command, env=dict(environment), cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True
+        command, env=dict(environment), cwd=cwd, stdout=subprocess.DEVNULL, start_new_session=True
     )
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.monotonic() - began

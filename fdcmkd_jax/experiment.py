@@ -13,7 +13,8 @@ from fdcmkd_jax.config import Plan
 from fdcmkd_jax.config.jobs import student_job, teacher_job
 from fdcmkd_jax.registry import ConfigError
 from fdcmkd_jax.training import environment, evaluation, loop
-from fdcmkd_jax.training.checkpoint import Checkpoints, ModelDescription, load_variables
+from fdcmkd_jax.training.checkpoint import Checkpoints, load_variables
+from fdcmkd_jax.training.description import ModelDescription
 from fdcmkd_jax.training.devices import to_host
 from fdcmkd_jax.training.job import Job, RunContext
 from fdcmkd_jax.training.lock import locked

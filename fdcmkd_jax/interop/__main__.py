@@ -27,7 +27,8 @@ from fdcmkd_jax import data, models
 from fdcmkd_jax.interop import catalog, files, functions, imports, layouts, names
 from fdcmkd_jax.registry import ConfigError, parse_option
 from fdcmkd_jax.training import state
-from fdcmkd_jax.training.checkpoint import ModelDescription, load_variables
+from fdcmkd_jax.training.checkpoint import load_variables
+from fdcmkd_jax.training.description import ModelDescription
 
 FUNCTION = ".stablehlo"
 

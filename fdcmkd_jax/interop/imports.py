@@ -11,7 +11,8 @@ import numpy as np
 from fdcmkd_jax import models
 from fdcmkd_jax.interop import catalog, files, layouts, names
 from fdcmkd_jax.registry import ConfigError
-from fdcmkd_jax.training.checkpoint import Checkpoints, ModelDescription
+from fdcmkd_jax.training.checkpoint import Checkpoints
+from fdcmkd_jax.training.description import ModelDescription
 from fdcmkd_jax.training.log import read_json
 from fdcmkd_jax.types import Params
 

@@ -39,8 +39,7 @@ class Needs(NamedTuple):
         trained_teacher: The teacher is trained too: it runs in training mode, the gradients of the
             terms reach it, and its parameters and statistics are part of the training state. A
             gradient on the teacher costs its backward pass, so only methods that need it ask.
-        several_teachers: ``init`` and ``terms`` take a dictionary of the teachers' `Outputs` by
-            modality instead of one teacher's.
+        several_teachers: ``init`` and ``terms`` take the teachers' `Outputs` by modality.
         train_targets: ``init`` reads the targets of the whole training split.
         head_maps: ``heads`` reads the student's maps, which evaluation leaves out otherwise.
     """

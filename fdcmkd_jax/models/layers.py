@@ -132,7 +132,7 @@ def _dense_convolution(
 
     placed = [place(*position) for position in itertools.product(*map(range, outputs))]
     matrix = jnp.stack(placed, axis=-2).reshape(-1, len(placed) * features)
-    return (x.reshape(len(x), -1) @ matrix).reshape(-1, *outputs, features)
+    return (x.reshape(x.shape[0], -1) @ matrix).reshape(-1, *outputs, features)
 
 
 class BatchNorm(nn.Module):

@@ -16,7 +16,8 @@ from transformers import BertConfig, BertForPreTraining, BertModel
 from fdcmkd_jax import interop, models
 from fdcmkd_jax.interop import catalog, imports
 from fdcmkd_jax.registry import ConfigError
-from fdcmkd_jax.training.checkpoint import ModelDescription, load_variables
+from fdcmkd_jax.training.checkpoint import load_variables
+from fdcmkd_jax.training.description import ModelDescription
 
 SIZES = {
     "vocab_size": 40,

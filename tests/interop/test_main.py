@@ -13,7 +13,8 @@ from builders import toy_net
 from interop_runs import TINY, K, arrays, like, refusal, run
 
 from fdcmkd_jax import interop
-from fdcmkd_jax.training.checkpoint import Checkpoints, ModelDescription, load_variables
+from fdcmkd_jax.training.checkpoint import Checkpoints, load_variables
+from fdcmkd_jax.training.description import ModelDescription
 
 
 @pytest.fixture
