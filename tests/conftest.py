@@ -121,18 +121,32 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict, int
     """
     from run_files import make_reference
 
-    shared = os.environ.get("PYTEST_XDIST_WORKER") is not None
-    base = tmp_path_factory.getbasetemp()
-    folder = base.parent if shared else base
-    workdir = folder / "reference"
-    with (folder / "reference.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (workdir / "reads.json").is_file():
-            make_reference(workdir)
+    workdir = made_once(tmp_path_factory, "reference", make_reference)
     results, reads = (
         json.loads((workdir / name).read_text()) for name in ("results.json", "reads.json")
     )
     return workdir, results, reads
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted toy run of one direction; its bits are not those of one among two."""
+    from run_files import make_alone
+
+    return made_once(tmp_path_factory, "alone", make_alone)
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Makes a run in a folder that all workers of a test session share."""
+    shared = os.environ.get("PYTEST_XDIST_WORKER") is not None
+    base = factory.getbasetemp()
+    folder = base.parent if shared else base
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / f"{name}.made").exists():
+            make(folder / name)
+            (folder / f"{name}.made").touch()
+    return folder / name
 
 
 @pytest.fixture

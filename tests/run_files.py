@@ -58,6 +58,14 @@ def make_reference(workdir):
     (workdir / "reads.json").write_text(json.dumps(CountingSplit.reads - before))
 
 
+def make_alone(workdir):
+    """Makes an uninterrupted run of one direction."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_devices(patch, 2)
+        config = toy_config(directions=("audio->image",))
+        experiment.run(config, workdir, with_report=False)
+
+
 def untimed_rows(folder):
     """The rows of a model's log without the one number that depends on time."""
     rows = log.read_rows(folder / "metrics.jsonl")

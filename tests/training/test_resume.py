@@ -116,7 +116,7 @@ def test_a_memory_and_a_trained_teacher_continue_to_the_same_bits(
             assert np.any(before != now)
 
 
-def test_run_killed_at_random_steps_ends_with_the_same_bits(reference, tmp_path):
+def test_run_killed_at_random_steps_ends_with_the_same_bits(alone, tmp_path):
     def start(kill_at):
         # Compiled as in this process, so that the bits are the same.
         environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
@@ -132,12 +132,12 @@ def test_run_killed_at_random_steps_ends_with_the_same_bits(reference, tmp_path)
     finished = start(0)
     assert finished.returncode == 0, finished.stderr
     for folder in ("teachers/audio", "students/audio-to-image"):
-        assert_same_model(tmp_path / folder, reference[0] / folder)
+        assert_same_model(tmp_path / folder, alone / folder)
 
 
 @pytest.mark.parametrize("stop_after", [2, 12])
 def test_a_run_that_sigterm_stopped_continues_to_the_same_bits(
-    reference, tmp_path, monkeypatch, stop_after
+    alone, tmp_path, monkeypatch, stop_after
 ):
     write, rows_written = log.Log.write, []
 
@@ -155,11 +155,11 @@ def test_a_run_that_sigterm_stopped_continues_to_the_same_bits(
     assert len(rows_written) == stop_after
     experiment.run(config, tmp_path, with_report=False)
     for folder in ("teachers/audio", "students/audio-to-image"):
-        assert_same_model(tmp_path / folder, reference[0] / folder)
+        assert_same_model(tmp_path / folder, alone / folder)
 
 
 def test_a_checkpoint_that_cannot_be_read_falls_back_to_the_one_before_it(
-    reference, tmp_path, monkeypatch
+    alone, tmp_path, monkeypatch
 ):
     config = toy_config(directions=("audio->image",))
     run_until_row(8, config, tmp_path, monkeypatch)
@@ -172,7 +172,7 @@ def test_a_checkpoint_that_cannot_be_read_falls_back_to_the_one_before_it(
         if path.is_file():
             path.write_bytes(b"damaged")
     experiment.run(config, tmp_path, with_report=False)
-    assert_same_model(tmp_path / "teachers/audio", reference[0] / "teachers/audio")
+    assert_same_model(tmp_path / "teachers/audio", alone / "teachers/audio")
 
 
 def test_checkpoints_of_which_none_can_be_read_are_refused(tmp_path, monkeypatch):
