@@ -69,7 +69,7 @@ def embed(teacher: Examples, student: Examples, *, seed: int = 0) -> Embedding:
     )
     perplexity = min(30.0, len(points) / 4)
     tsne = TSNE(init="pca", perplexity=perplexity, max_iter=500, random_state=seed)
-    # More threads take half as much processor time again, while other maps and figures wait.
+    # More threads take more processor time in all, which other maps and figures need.
     with threadpool_limits(1, user_api="openmp"):
         positions = tsne.fit_transform(points)
     teacher_points, student_points = np.split(positions, 2)
