@@ -1,4 +1,4 @@
-"""Time of a study by the present code and by an earlier revision, about 20 minutes on 2 cores.
+"""Time of a study by the present code and by an earlier revision, in minutes a round.
 
     python benchmarks/study.py --against=442778c
 
