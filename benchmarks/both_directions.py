@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from repeated import Repeated, in_layout, in_pytorch
 
 from fdcmkd_jax import methods, models, tasks
 from fdcmkd_jax.methods import Method
@@ -45,7 +46,7 @@ class Setting(NamedTuple):
         return {**inputs, "label": labels}
 
 
-class OurStep:
+class OurStep(Repeated):
     """A step of this library, taken again and again.
 
     Args:
@@ -101,23 +102,12 @@ class OurStep:
             known if cached else None,
             task.targets(arrays["label"], labelled=mask, mask=mask),
         )
-        self.program: Any = devices.map(step, split_arguments=(False, False, True), donate=True)
-        self.states = devices.replicate(states)
-        self.teachers = devices.replicate({name: variables[name] for name in running})
-        self.batch = devices.split(batch)
-
-    def __call__(self) -> None:
-        """Takes one step and waits for it."""
-        self.states, sums = self.program(self.states, self.teachers, self.batch)
-        jax.block_until_ready((self.states, sums))
-
-    def analysis(self) -> tuple[float, float]:
-        """Returns XLA's count of floating-point operations, and its temporary memory in MiB."""
-        program = self.program.lower(self.states, self.teachers, self.batch).compile()
-        costs: Any = program.cost_analysis()
-        costs = costs[0] if isinstance(costs, list) else costs
-        memory: Any = program.memory_analysis()
-        return float(costs["flops"]), memory.temp_size_in_bytes / 2**20
+        super().__init__(
+            devices.map(step, split_arguments=(False, False, True), donate=True),
+            devices.replicate(states),
+            devices.replicate({name: variables[name] for name in running}),
+            devices.split(batch),
+        )
 
 
 def _drawn(model: Any, x: np.ndarray) -> dict[str, Any]:
@@ -140,8 +130,6 @@ def their_step(
     channels_last: bool = True,
 ) -> Callable[[], None]:
     """Makes a step of the PyTorch baseline."""
-    import torch
-
     from benchmarks.pytorch_baseline import models as torch_models
     from benchmarks.pytorch_baseline import train
     from benchmarks.pytorch_baseline.distillation import Distillation
@@ -157,21 +145,5 @@ def their_step(
     teachers = {name: model(name) for name in setting.shapes}
     students = {name: model(student) for name, (_, student) in DIRECTIONS.items()}
     module = Distillation(teachers, students, WEIGHTS, setting.num_classes)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    module = hardware.prepare(module).train().to(memory_format=layout)  # type: ignore[call-overload]
-    optimizer = train.Recipe().optimizer([p for p in module.parameters() if p.requires_grad])
-    step = hardware.step(module, optimizer)
-    batch = {
-        name: torch.from_numpy(x).permute(0, 3, 1, 2).to(memory_format=layout)
-        for name, x in setting.arrays().items()
-        if name != "label"
-    }
-    batch["label"] = torch.from_numpy(setting.arrays()["label"].astype(np.int64))
-    batch = hardware.move(batch)
-
-    def run() -> None:
-        step(batch)
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    return run
+    prepared, batch = in_layout(module, setting.arrays(), hardware, channels_last=channels_last)
+    return in_pytorch(prepared, batch, hardware)

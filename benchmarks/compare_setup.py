@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 import torch
+from repeated import in_pytorch
 from timing import seconds_in_turn
 
 from benchmarks.pytorch_baseline import data, train
@@ -141,21 +142,11 @@ def baseline_batch(plan: Plan) -> data.Batch:
 
 def their_step(tensors: data.Batch, hardware: train.Hardware) -> Callable[[], None]:
     """Makes a function that takes one step of the baseline."""
-    recipe = train.Recipe()
     module = hardware.prepare(
         train.Distillation(
             {name: resnet_tiny() for name in data.MODALITIES},
             {name: resnet_tiny() for name in train.DIRECTIONS},
-            recipe.weights,
+            train.Recipe().weights,
         )
     ).train()
-    optimizer = recipe.optimizer([p for p in module.parameters() if p.requires_grad])
-    step = hardware.step(module, optimizer)
-    batch = hardware.move(tensors)
-
-    def run() -> None:
-        step(batch)
-        if hardware.device == "cuda":
-            torch.cuda.synchronize()
-
-    return run
+    return in_pytorch(module, tensors, hardware)

@@ -85,7 +85,7 @@ def steps_of(model: str, precision: str, arguments: argparse.Namespace) -> tuple
         height, width = map(int, arguments.size.split("x"))
         pictures = pixels.Setting(arguments.pictures, (height, width), dtype=dtype)
         step = pixels.OurStep(pictures)
-        return step, functools.partial(pixels.their_step, pictures), step.flops()
+        return step, functools.partial(pixels.their_step, pictures), step.analysis()[0]
     options = {"name": "resnet", "depth": 18, "dtype": dtype}
     setting = both_directions.Setting(options, SHAPES, NUM_CLASSES, arguments.batch)
     both = both_directions.OurStep(setting)

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from repeated import Repeated, in_layout, in_pytorch
 
 from fdcmkd_jax import methods, models, tasks
 from fdcmkd_jax.training import optim, state
@@ -45,7 +46,7 @@ class Setting:
         return {**arrays, "label": label}
 
 
-class OurStep:
+class OurStep(Repeated):
     """A step of this library, its frozen teacher included, taken again and again."""
 
     def __init__(self, setting: Setting) -> None:
@@ -82,20 +83,12 @@ class OurStep:
             None,
             task.targets(arrays["label"], labelled=mask, mask=mask),
         )
-        self.program: Any = devices.map(step, split_arguments=(False, False, True), donate=True)
-        self.state, self.teacher = devices.replicate(start), devices.replicate(variables)
-        self.batch = devices.split(batch)
-
-    def __call__(self) -> None:
-        """Takes one step and waits for it."""
-        self.state, sums = self.program(self.state, self.teacher, self.batch)
-        jax.block_until_ready((self.state, sums))
-
-    def flops(self) -> float:
-        """Returns XLA's count of floating-point operations."""
-        program = self.program.lower(self.state, self.teacher, self.batch).compile()
-        costs: Any = program.cost_analysis()
-        return float((costs[0] if isinstance(costs, list) else costs)["flops"])
+        super().__init__(
+            devices.map(step, split_arguments=(False, False, True), donate=True),
+            devices.replicate(start),
+            devices.replicate(variables),
+            devices.split(batch),
+        )
 
 
 def their_step(
@@ -106,7 +99,7 @@ def their_step(
     from torch import nn
     from torch.nn import functional
 
-    from benchmarks.pytorch_baseline.train import Hardware, Recipe
+    from benchmarks.pytorch_baseline.train import Hardware
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
     from torch_deeplab import DeepLab
@@ -135,21 +128,6 @@ def their_step(
             return torch.stack([task, TEMPERATURE**2 * divergence / pixels])
 
     hardware = Hardware(device, precision, compiled)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    module: Any = hardware.prepare(Distillation()).train().to(memory_format=layout)  # type: ignore[call-overload]
-    optimizer = Recipe().optimizer([p for p in module.parameters() if p.requires_grad])
-    step = hardware.step(module, optimizer)
     arrays = setting.arrays()
-    batch = {
-        name: torch.from_numpy(arrays[name]).permute(0, 3, 1, 2).to(memory_format=layout)
-        for name in ("depth", "rgb")
-    }
-    batch["label"] = torch.from_numpy(arrays["label"].astype(np.int64))
-    batch = hardware.move(batch)
-
-    def run() -> None:
-        step(batch)
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    return run
+    module, batch = in_layout(Distillation(), arrays, hardware, channels_last=channels_last)
+    return in_pytorch(module, batch, hardware)

@@ -7,20 +7,16 @@ revision and then the other. Writes a table of docs/performance.md, and docs/per
 """
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from bench import FOLDER, ROOT, replace
+from compare_pytorch import measured
+from measure import Row, as_data, environment, prepare_data, progress, table
 
-from bench import FOLDER, replace  # noqa: E402
-from compare_pytorch import measured  # noqa: E402
-from measure import Row, as_data, prepare_data, progress, table  # noqa: E402
-
-from fdcmkd_jax.training.log import write_json  # noqa: E402
+from fdcmkd_jax.training.log import write_json
 
 OLD, NEW = "revision {}", "present code"
 
@@ -54,14 +50,12 @@ def main() -> None:
             words = [sys.executable, "-m", "fdcmkd_jax", "study", "studies/controls.toml"]
             words += [f"--workdir={target}", f"--arms={arguments.arms}"]
             words += [f"--seeds={arguments.seeds}", "--jobs=2"]
-            environment = {
-                **os.environ,
+            variables = {
+                **environment(target / "programs"),
                 "PYTHONPATH": str(root),
-                "JAX_PLATFORMS": "cpu",
-                "JAX_COMPILATION_CACHE_DIR": str(target / "programs"),
                 "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             }
-            seconds[name].append(measured(words, environment, cwd=root)["seconds"])
+            seconds[name].append(measured(words, variables, cwd=root)["seconds"])
     command = f"fdcmkd-jax study studies/controls.toml --arms={arguments.arms}"
     command += f" --seeds={arguments.seeds} --jobs=2"
     before = OLD.format(arguments.against)

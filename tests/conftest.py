@@ -10,10 +10,8 @@ import tempfile
 
 # Both are read when JAX starts its backend, so they come before anything imports it.
 os.environ["JAX_PLATFORMS"] = "cpu"
-# The second flag is the one that training sets, too; it saves a third of the tests' time.
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=8 --xla_cpu_use_fusion_emitters=false"
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 
 # Compiling is most of the work: what one test, worker or child process has compiled, the
@@ -51,6 +49,13 @@ hypothesis.settings.register_profile(
     "fixed", derandomize=True, deadline=None, database=None, max_examples=12
 )
 hypothesis.settings.load_profile("fixed")
+
+
+def pytest_configure() -> None:
+    """Compiles as training does, before JAX starts: tests take a third less time."""
+    from fdcmkd_jax.training.cpu import compile_in_less_memory
+
+    compile_in_less_memory()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -43,6 +43,10 @@ def to_batch(examples, *, teacher=True, task=TASK):
     )
 
 
+SAME_BITS = {"xla_cpu_use_fusion_emitters": True}
+"""Options of the compiler with which steps that are equal but for their form round alike."""
+
+
 class Setting:
     """A student of images under a teacher of audio, on some devices."""
 
@@ -55,7 +59,9 @@ class Setting:
         max_traces=None,
         task=TASK,
         padded=True,
+        options=None,
     ):
+        self.options = options
         self.devices, self.has_teacher, self.task = devices, teacher, task
         self.method = method if isinstance(method, methods.Method) else methods.make(method)
         self.model = toy_net(NUM_CLASSES, axis_name=AXIS)
@@ -93,10 +99,12 @@ class Setting:
     def train(self, stream):
         current = self.devices.replicate(self.start)
         teacher = self.devices.replicate(self.teacher_variables)
-        rows = []
+        step, rows = self.step, []
         for examples in stream:
-            batch = to_batch(examples, teacher=self.has_teacher, task=self.task)
-            current, sums = self.step(current, teacher, self.devices.split(batch))
+            batch = self.devices.split(to_batch(examples, teacher=self.has_teacher, task=self.task))
+            if self.options and step is self.step:
+                step = step.lower(current, teacher, batch).compile(self.options)
+            current, sums = step(current, teacher, batch)
             rows.append(to_host(sums))
         self.teacher_after = to_host(teacher)
         return to_host(current), rows

@@ -159,9 +159,9 @@ class _Shuffled(grain.MapDataset):
         return self._source[epoch * len(self) + int(row)]
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=32)  # More epochs than reading ahead spans.
 def _order(length: int, seed: int, epoch: int) -> np.ndarray:
-    """Draws an epoch's order; teachers, students and later runs of a process share it."""
+    """Draws an epoch's order."""
     return np.random.default_rng((seed, epoch)).permutation(length).astype(np.uint16)
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from builders import NUM_CLASSES, toy_net
-from step_setting import WEIGHTS, Setting, arrays, assert_same_bits, batches, on
+from step_setting import SAME_BITS, WEIGHTS, Setting, assert_same_bits, batches, on
 
 from fdcmkd_jax import losses, methods, tasks
 from fdcmkd_jax.training import optim, state
@@ -80,9 +80,9 @@ def test_without_any_label_the_task_counts_nothing_and_distillation_goes_on(two)
 CLASS_WEIGHTS = np.array([0.1, 1.0, 3.0], np.float32)
 
 
-def weighed(count, class_weights, method="fd_cmkd"):
+def weighed(count, class_weights, method="fd_cmkd", options=None):
     task = tasks.classification(num_classes=NUM_CLASSES, class_weights=class_weights)
-    return Setting(on(count), method, task=task)
+    return Setting(on(count), method, task=task, options=options)
 
 
 def outputs_of(setting, batch):
@@ -139,12 +139,13 @@ def test_the_number_of_devices_changes_no_weighted_mean(weighed_two):
     )
 
 
-def test_equal_class_weights_train_what_none_train(two):
+def test_equal_class_weights_train_what_none_train():
     stream = list(batches(2))
-    after, rows = two.train(stream)
-    same, same_rows = weighed(2, [2.0] * NUM_CLASSES).train(stream)
-    chex.assert_trees_all_close(arrays(after), arrays(same), rtol=1e-5, atol=1e-6)
-    chex.assert_trees_all_close(rows, same_rows, rtol=1e-5, atol=1e-6)
+    after, rows = Setting(on(2), options=SAME_BITS).train(stream)
+    equal = weighed(2, [2.0] * NUM_CLASSES, options=SAME_BITS)  # A power of 2: no rounding.
+    same, same_rows = equal.train(stream)
+    assert_same_bits(after, same)
+    chex.assert_trees_all_equal(rows, same_rows)
 
 
 def test_the_gradient_norm_of_a_term_that_reads_maps_is_not_measured():
