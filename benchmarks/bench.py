@@ -72,8 +72,10 @@ def measure_part(part: str, workdir: Path, arguments: argparse.Namespace) -> Non
         tables = {"start": measure.start_up(workdir, 5)}
     else:
         from fdcmkd_jax.training.allocator import keep_freed_memory
+        from fdcmkd_jax.training.cpu import compile_quickly
 
         keep_freed_memory()  # As training does.
+        compile_quickly()
         tables = {
             "steps": measure.steps(measure.TINY, arguments.repeats, compiled=True, command=STEP),
             "large": measure.steps(measure.LARGE, 3, compiled=False, command=STEP),

@@ -15,7 +15,7 @@ ROOT = REPOSITORY / PACKAGE
 
 # A module imports from rows above its own, or from its own folder.
 ROWS = [
-    {"types", "registry", "initializers"},
+    {"types", "registry", "initializers", "collectives"},
     {"cutoff"},
     {"bases"},
     {"frequency"},

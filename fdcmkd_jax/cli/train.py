@@ -79,12 +79,12 @@ def _train(config: ml_collections.ConfigDict, workdir: str) -> int:
     from fdcmkd_jax import experiment
     from fdcmkd_jax.training.allocator import keep_freed_memory
     from fdcmkd_jax.training.compilation_cache import keep_compiled_programs
-    from fdcmkd_jax.training.cpu import compile_in_less_memory
+    from fdcmkd_jax.training.cpu import compile_quickly
     from fdcmkd_jax.training.loop import NonFiniteError
 
     logging.set_verbosity(logging.WARNING)  # Orbax reports every file it writes.
     keep_freed_memory()
-    compile_in_less_memory()
+    compile_quickly()
     keep_compiled_programs()
     try:
         experiment.run(config, workdir)

@@ -2,7 +2,8 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import grain
@@ -87,12 +88,11 @@ def train_batches(
     Returns:
         An iterator over batches of ``N / processes`` rows, to be closed after use.
     """
-    records = grain.MapDataset.source(source).seed(seed)
-    epoch = _Shuffled(records, seed) if len(source) < LOOKED_UP else records.shuffle()
-    if stage.changes_training:
-        epoch = epoch.random_map(_InTraining(stage))
-    epoch = _whole_batches(epoch, source, options.batch_size, options.drop_remainder)
-    stream = _local_batches(epoch, options.batch_size).repeat()
+    order = _Shuffled(len(source), seed)
+    rows = _Rows(order, len(source), options.batch_size, options.drop_remainder)
+    stream = rows.repeat().map_with_index(
+        _Read(_InTraining(source, stage, seed), options.batch_size)
+    )
     return TrainBatches(stream, options, make_batch)
 
 
@@ -115,8 +115,8 @@ def eval_batches(
     Yields:
         Batches of ``N / processes`` rows.
     """
-    ordered = grain.MapDataset.source(_Labelled(AsEvaluated(source, stage)))
-    batches = _local_batches(_whole_batches(ordered, source, batch_size, False), batch_size)
+    rows = _Rows(_in_order, len(source), batch_size, drop_remainder=False)
+    batches = rows.map_with_index(_Read(_InEvaluation(AsEvaluated(source, stage)), batch_size))
     with contextlib.closing(iter(batches.to_iter_dataset(_reading(options)))) as reader:
         yield from map(make_batch, reader)
 
@@ -141,22 +141,69 @@ class _Labelled:
         return {**self._source[index], "labelled": np.True_}
 
 
-class _Shuffled(grain.MapDataset):
-    """A shuffle that draws the order of each epoch as a whole."""
+class _Rows(grain.MapDataset):
+    """The rows of this process's share of each batch, -1 for padding, epoch after epoch.
 
-    def __init__(self, parent: grain.MapDataset, seed: int) -> None:
-        super().__init__(parent)
-        self._source, self._seed = parent, seed
+    Args:
+        order: Returns the rows at some places of an epoch, ``(epoch, places) -> rows``.
+        size: Number of examples.
+        batch_size: N, over all processes.
+        drop_remainder: Drop the last, smaller batch; otherwise it is padded.
+    """
+
+    def __init__(
+        self,
+        order: Callable[[int, np.ndarray], np.ndarray],
+        size: int,
+        batch_size: int,
+        drop_remainder: bool,
+    ) -> None:
+        super().__init__()
+        self._order, self._size, self._batch_size = order, size, batch_size
+        self._count = size // batch_size if drop_remainder else -(-size // batch_size)
 
     def __len__(self) -> int:
-        return len(self._source)
+        return self._count
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return self.slice(index)
-        epoch, place = divmod(index, len(self))
-        row = _order(len(self), self._seed, epoch)[place]
-        return self._source[epoch * len(self) + int(row)]
+        epoch, number = divmod(index, self._count)
+        places = number * self._batch_size + _share(self._batch_size)
+        rows = np.full(len(places), -1)
+        real = places < self._size
+        rows[real] = self._order(epoch, places[real])
+        return rows
+
+
+def _share(batch_size: int) -> np.ndarray:
+    """Returns the places in a batch that this process reads."""
+    return np.arange(jax.process_index(), batch_size, jax.process_count())
+
+
+def _in_order(epoch: int, places: np.ndarray) -> np.ndarray:
+    del epoch
+    return places
+
+
+class _Shuffled:
+    """The order of training, an own one for each epoch.
+
+    Args:
+        size: Number of examples.
+        seed: Seed of the order.
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self._size, self._seed = size, seed
+        # Looks each place up, and so holds no order in memory.
+        self._large = grain.MapDataset.range(size).seed(seed).shuffle()
+
+    def __call__(self, epoch: int, places: np.ndarray) -> np.ndarray:
+        """Returns the rows at some places of an epoch."""
+        if self._size < LOOKED_UP:
+            return _order(self._size, self._seed, epoch)[places]
+        return np.array([self._large[epoch * self._size + int(place)] for place in places])
 
 
 @functools.lru_cache(maxsize=32)  # More epochs than reading ahead spans.
@@ -165,37 +212,71 @@ def _order(length: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(length).astype(np.uint16)
 
 
-class _InTraining(grain.transforms.RandomMap):
-    """Makes the examples of training."""
+@dataclass(frozen=True)
+class _InTraining:
+    """Examples as training shows them.
 
-    def __init__(self, stage: HostStage) -> None:
-        self._stage = stage
-
-    def random_map(self, element: Example, rng: np.random.Generator) -> Example:
-        """Returns the example of a record."""
-        return self._stage(element, rng)
-
-
-def _whole_batches(
-    dataset: grain.MapDataset, source: Source, batch_size: int, drop_remainder: bool
-) -> grain.MapDataset:
-    """Cuts or pads the epoch to a multiple of the batch and adds ``mask`` to each example.
-
-    Padding comes before sharding, so that every process counts the same number of batches.
+    Attributes:
+        source: The split.
+        stage: Makes an example of each record.
+        seed: Seed of augmentation.
     """
-    masked = dataset.map(lambda example: {**example, "mask": np.True_})
-    rest = len(source) % batch_size
-    if not rest:
-        return masked
-    if drop_remainder:
-        return masked[: len(source) - rest]
-    blank = jax.tree.map(np.zeros_like, masked[0])
-    return grain.MapDataset.concatenate(
-        [masked, grain.MapDataset.source([blank] * (batch_size - rest))]
-    )
+
+    source: Source
+    stage: HostStage
+    seed: int
+
+    def __call__(self, row: int, place: int) -> Example:
+        """Returns the example of a row at a place of all training."""
+        record = self.source[row]
+        if not self.stage.changes_training:
+            return record
+        # By its place an example draws the same on any number of processes.
+        return self.stage(record, np.random.default_rng((self.seed, place)))
 
 
-def _local_batches(dataset: grain.MapDataset, batch_size: int) -> grain.MapDataset:
-    """Selects this process's share of each batch."""
-    share = dataset[jax.process_index() :: jax.process_count()]
-    return share.batch(batch_size // jax.process_count(), drop_remainder=True)
+@dataclass(frozen=True)
+class _InEvaluation:
+    """Examples as evaluation shows them, every label included.
+
+    Attributes:
+        source: The split.
+    """
+
+    source: AsEvaluated
+
+    def __call__(self, row: int, place: int) -> Example:
+        """Returns the example of a row."""
+        del place
+        return {**self.source[row], "labelled": np.True_}
+
+
+@dataclass(frozen=True)
+class _Read(grain.transforms.MapWithIndex):
+    """Reads and stacks the examples of a batch; padding is zeros outside ``mask``.
+
+    Attributes:
+        example: Returns an example by its row and its place in all batches.
+        batch_size: N, over all processes.
+    """
+
+    example: Callable[[int, int], Example]
+    batch_size: int
+
+    def map_with_index(self, index: int, element: np.ndarray) -> Example:
+        """Returns stacked examples ``[N / processes, ...]`` of the batch of a number."""
+        mask = element >= 0
+        places = (index * self.batch_size + _share(self.batch_size)).tolist()
+        # A share that is padding alone still has the shapes of an example.
+        rows = element[mask].tolist() or [0]
+        examples = [self.example(row, place) for row, place in zip(rows, places, strict=False)]
+
+        def stack(*values: Any) -> np.ndarray:
+            stacked = np.stack(values)
+            if mask.all():
+                return stacked
+            padded = np.zeros((len(mask), *stacked.shape[1:]), stacked.dtype)
+            padded[mask] = stacked[: mask.sum()]
+            return padded
+
+        return {**jax.tree.map(stack, *examples), "mask": mask}

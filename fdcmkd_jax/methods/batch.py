@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from fdcmkd_jax.collectives import is_alone, psum
 from fdcmkd_jax.types import Params
 
 EPSILON = 1e-5
@@ -20,7 +21,7 @@ EPSILON = 1e-5
 
 def gather(x: Shaped[Array, "N *rest"], axis_name: str | None) -> Shaped[Array, "G *rest"]:
     """Concatenates the rows of all devices, in the order of the devices."""
-    return x if axis_name is None else lax.all_gather(x, axis_name, tiled=True)
+    return x if is_alone(axis_name) else lax.all_gather(x, axis_name, tiled=True)
 
 
 def total(
@@ -28,8 +29,7 @@ def total(
 ) -> Float[Array, "*rest"]:
     """Sums all rows that are not padding, whatever values the padding holds."""
     rows = mask.reshape(-1, *[1] * (x.ndim - 1))
-    summed = jnp.sum(jnp.where(rows, x, 0), axis=0)
-    return summed if axis_name is None else lax.psum(summed, axis_name)
+    return psum(jnp.sum(jnp.where(rows, x, 0), axis=0), axis_name)
 
 
 def count(mask: Bool[Array, " N"], axis_name: str | None) -> Float[Array, ""]:
@@ -92,7 +92,7 @@ def normalize(
 
 def first_row(size: int, axis_name: str | None) -> Int[Array, ""]:
     """Returns the number of this device's first row among the gathered ones, of ``size`` each."""
-    return jnp.int32(0) if axis_name is None else lax.axis_index(axis_name) * size
+    return jnp.int32(0) if is_alone(axis_name) else lax.axis_index(axis_name) * size
 
 
 def is_same_row(mask: Bool[Array, " N"], axis_name: str | None) -> Bool[Array, "N G"]:

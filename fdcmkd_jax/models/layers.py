@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from fdcmkd_jax.collectives import psum
 from fdcmkd_jax.initializers import xavier_normal
 
 Conv = functools.partial(
@@ -202,8 +203,8 @@ class BatchNorm(nn.Module):
             x = jnp.where(rows, x, 0)
             count = jnp.sum(mask).astype(x.dtype) * (x.size // (x.shape[-1] * x.shape[0]))
         sums = (jnp.sum(x, axes), jnp.sum(jnp.square(x), axes), count)
-        if self.axis_name is not None and not self.is_initializing():
-            sums = jax.lax.psum(sums, self.axis_name)
+        if not self.is_initializing():
+            sums = psum(sums, self.axis_name)
         count = jnp.maximum(sums[2], 1)
         mean = sums[0] / count
         return mean, jnp.maximum(sums[1] / count - jnp.square(mean), 0), count

@@ -119,7 +119,7 @@ def _run(study: Study, cell: Cell, workdir: Path) -> str:
     from fdcmkd_jax import experiment
     from fdcmkd_jax.registry import ConfigError
     from fdcmkd_jax.training.compilation_cache import keep_compiled_programs
-    from fdcmkd_jax.training.cpu import compile_in_less_memory
+    from fdcmkd_jax.training.cpu import compile_quickly
 
     folder = workdir / cell.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def _run(study: Study, cell: Cell, workdir: Path) -> str:
             stream.flush()
             os.dup2(log.fileno(), stream.fileno())  # Catches the output of C++ libraries too.
     logging.set_verbosity(logging.WARNING)
-    compile_in_less_memory()
+    compile_quickly()
     keep_compiled_programs()  # Cells, calls and other studies share them.
     try:
         experiment.run(config_of(study, cell, workdir), folder, with_report=False)

@@ -4,6 +4,11 @@ import os
 
 import jax
 
+_FLAGS = (
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_backend_extra_options=xla_cpu_disable_loop_unrolling",
+)
+
 
 def run_once() -> dict[str, int]:
     """Returns the compiler's options for a program that runs once, such as an initialization.
@@ -15,14 +20,15 @@ def run_once() -> dict[str, int]:
     return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
 
 
-def compile_in_less_memory() -> None:
-    """Selects the code generator of XLA that takes less memory, before JAX starts its backend.
+def compile_quickly() -> None:
+    """Selects how XLA compiles, before JAX starts its backend: in less time and memory.
 
-    Steps are as fast, and the peak memory of a run that compiles its programs falls by a third (see
-    docs/performance.md). Adds a flag to ``XLA_FLAGS``, before those of the user, which prevail.
+    Its older code generator takes a third less memory, and without unrolled loops a step compiles
+    in three quarters of the time. Steps are as fast either way (see docs/performance.md). Adds
+    flags to ``XLA_FLAGS``, before those of the user, which prevail.
     """
-    flag = "--xla_cpu_use_fusion_emitters=false"
-    flags = os.environ.get("XLA_FLAGS", "")
-    # An unknown flag ends the process, and later versions may drop this one.
-    if jax.__version_info__[:2] == (0, 10) and flag not in flags:
-        os.environ["XLA_FLAGS"] = f"{flag} {flags}".strip()
+    present = os.environ.get("XLA_FLAGS", "").split()
+    # An unknown flag ends the process, and later versions may drop one.
+    if jax.__version_info__[:2] == (0, 10):
+        added = [flag for flag in _FLAGS if flag not in present]
+        os.environ["XLA_FLAGS"] = " ".join([*added, *present])

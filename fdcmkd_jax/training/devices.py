@@ -119,6 +119,8 @@ class Devices:
         if self.parallel == "pmap":
             batch = jax.tree.map(lambda x: x.reshape(self.local.count, -1, *x.shape[1:]), batch)
         sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
+        if jax.process_count() == 1:
+            return jax.device_put(batch, sharding)  # All arrays in one call.
         return jax.tree.map(
             lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch
         )

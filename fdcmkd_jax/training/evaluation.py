@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 from flax import linen as nn
-from jax import lax
 
+from fdcmkd_jax.collectives import psum
 from fdcmkd_jax.data.base import Source, Transform
 from fdcmkd_jax.data.host import HostStage
 from fdcmkd_jax.data.input import InputOptions, assemble
@@ -201,7 +201,7 @@ def sums_program(devices: Devices, method: Method, task: Task) -> Callable[..., 
             head: task.sums(head_logits, targets.labels, targets.mask)
             for head, head_logits in logits.items()
         }
-        return lax.psum(totals, AXIS)
+        return psum(totals, AXIS)
 
     return devices.map(sums, split_arguments=(False, True, True))
 

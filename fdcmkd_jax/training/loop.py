@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -174,6 +174,14 @@ class _Model:
         return {"selected_step": step, **entry}, examples
 
 
+class _Row(NamedTuple):
+    """A row of the log to be written: the sums of its steps, the last step, the wait for data."""
+
+    window: Sequence[dict[str, Sums]]
+    step: int
+    waiting: float
+
+
 @dataclass(frozen=True)
 class _Loop:
     """The steps of all models, with the log rows, evaluations and checkpoints between them."""
@@ -190,21 +198,26 @@ class _Loop:
         began, saved_at = time.monotonic() - seconds, time.monotonic()
         feed = Feed(training.data, self.context.devices)
         window: list[dict[str, Sums]] = []
+        ended: list[_Row] = []
         for step in range(done + 1, self.total + 1):
             batch = feed.take()
             states, sums = training.step(states, training.teacher_variables, batch)
             window.append(sums)
+            self._log_rows(ended)  # While the devices compute this step.
             if step < self.total:
                 feed.read_ahead(sums)
             evaluate, save = self._due(step)
             if not (evaluate or save) and step % self.context.train.log_every_steps:
                 continue
-            self._log_rows(window, step, feed.waiting_share())
-            window.clear()
-            scores = self._evaluate(states, step) if evaluate else {}
+            ended.append(_Row(window, step, feed.waiting_share()))
+            window, scores = [], {}
+            if evaluate:
+                self._log_rows(ended)
+                scores = self._evaluate(states, step)
             # Only at the end of a row, so that a stopped run leaves the rows of one that was not.
             stop = bool(self.context.stop) and step < self.total
             if evaluate or save or stop:
+                self._log_rows(ended)
                 save = save or stop or self._is_long_ago(saved_at)
                 seconds = time.monotonic() - began
                 progress = {"data": feed.position, "seconds": seconds}
@@ -229,11 +242,14 @@ class _Loop:
             time.monotonic() - saved_at >= self.context.checkpoint.every_seconds
         )
 
-    def _log_rows(self, window: Sequence[dict[str, Sums]], step: int, waiting: float) -> None:
-        host = to_host(list(window))
-        for name, model in self.models.items():
-            rows = [sums[name] for sums in host]
-            model.log_row(rows, step, step / self.epoch_steps, waiting)
+    def _log_rows(self, ended: list[_Row]) -> None:
+        """Logs the rows that ended, and removes them."""
+        for window, step, waiting in ended:
+            host = to_host(list(window))
+            for name, model in self.models.items():
+                rows = [sums[name] for sums in host]
+                model.log_row(rows, step, step / self.epoch_steps, waiting)
+        ended.clear()
 
     def _evaluate(self, states: States, step: int) -> dict[str, float]:
         epoch = step / self.epoch_steps

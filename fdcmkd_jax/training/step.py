@@ -16,6 +16,7 @@ from jax import lax
 from jaxtyping import Array
 
 from fdcmkd_jax import losses
+from fdcmkd_jax.collectives import pmean, psum
 from fdcmkd_jax.methods import Method
 from fdcmkd_jax.tasks import Task, metrics
 from fdcmkd_jax.training.devices import AXIS
@@ -72,7 +73,7 @@ class TrainStep:
             )
             terms = {"task": targets.loss(outputs.logits), **method_terms}
             row_weights = self._row_weights(targets, teacher_outputs)
-            totals = lax.psum({name: jnp.sum(rows) for name, rows in row_weights.items()}, AXIS)
+            totals = psum({name: jnp.sum(rows) for name, rows in row_weights.items()}, AXIS)
             term_shares = {
                 name: _share(term, row_weights[name], totals[name]) for name, term in terms.items()
             }
@@ -86,7 +87,7 @@ class TrainStep:
         loss, cotangents = jax.value_and_grad(
             lambda terms: jnp.sum(losses.combine(terms, self.weights))
         )(term_shares)
-        gradients = lax.psum(pull_back(cotangents)[0], AXIS)
+        gradients = psum(pull_back(cotangents)[0], AXIS)
         rows = jax.vmap(lambda alone: pull_back(alone)[1])(_one_at_a_time(cotangents))
         on_features = dict(zip(cotangents, rows, strict=True))
         progress = self.task.progress(
@@ -94,7 +95,7 @@ class TrainStep:
         )
         sums = self._sums(loss, term_shares, on_features, progress, counted)
         # Equal on every device already where BatchNorm is synchronized.
-        batch_stats, teacher_stats = lax.pmean(statistics, AXIS)
+        batch_stats, teacher_stats = pmean(statistics, AXIS)
         state = state.apply_gradients(
             grads=gradients, batch_stats=batch_stats, teacher_stats=teacher_stats, memory=memory
         )
@@ -175,7 +176,7 @@ class TrainStep:
         counted: Mapping[str, Array],
     ) -> Sums:
         """Sums a step's metrics over the devices."""
-        totals = lax.psum(
+        totals = psum(
             {
                 "loss": loss,
                 "terms": {name: jnp.sum(share) for name, share in term_shares.items()},
