@@ -128,19 +128,6 @@ def _reading(options: InputOptions) -> grain.ReadOptions:
     )
 
 
-class _Labelled:
-    """A split with every label shown."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> Example:
-        return {**self._source[index], "labelled": np.True_}
-
-
 class _Rows(grain.MapDataset):
     """The rows of this process's share of each batch, -1 for padding, epoch after epoch.
 
@@ -159,7 +146,8 @@ class _Rows(grain.MapDataset):
         drop_remainder: bool,
     ) -> None:
         super().__init__()
-        self._order, self._size, self._batch_size = order, size, batch_size
+        self._order, self._size = order, size
+        self._batch_size, self._share = batch_size, _share(batch_size)
         self._count = size // batch_size if drop_remainder else -(-size // batch_size)
 
     def __len__(self) -> int:
@@ -169,7 +157,7 @@ class _Rows(grain.MapDataset):
         if isinstance(index, slice):
             return self.slice(index)
         epoch, number = divmod(index, self._count)
-        places = number * self._batch_size + _share(self._batch_size)
+        places = number * self._batch_size + self._share
         rows = np.full(len(places), -1)
         real = places < self._size
         rows[real] = self._order(epoch, places[real])
@@ -177,7 +165,10 @@ class _Rows(grain.MapDataset):
 
 
 def _share(batch_size: int) -> np.ndarray:
-    """Returns the places in a batch that this process reads."""
+    """Returns the places in a batch that this process reads.
+
+    Not to be called in a worker, which is not one of JAX's processes.
+    """
     return np.arange(jax.process_index(), batch_size, jax.process_count())
 
 
@@ -187,7 +178,7 @@ def _in_order(epoch: int, places: np.ndarray) -> np.ndarray:
 
 
 class _Shuffled:
-    """The order of training, an own one for each epoch.
+    """The order of training, drawn anew for each epoch.
 
     Args:
         size: Number of examples.
@@ -251,25 +242,25 @@ class _InEvaluation:
         return {**self.source[row], "labelled": np.True_}
 
 
-@dataclass(frozen=True)
 class _Read(grain.transforms.MapWithIndex):
     """Reads and stacks the examples of a batch; padding is zeros outside ``mask``.
 
-    Attributes:
+    Args:
         example: Returns an example by its row and its place in all batches.
         batch_size: N, over all processes.
     """
 
-    example: Callable[[int, int], Example]
-    batch_size: int
+    def __init__(self, example: Callable[[int, int], Example], batch_size: int) -> None:
+        self._example = example
+        self._batch_size, self._share = batch_size, _share(batch_size)
 
     def map_with_index(self, index: int, element: np.ndarray) -> Example:
         """Returns stacked examples ``[N / processes, ...]`` of the batch of a number."""
         mask = element >= 0
-        places = (index * self.batch_size + _share(self.batch_size)).tolist()
+        places = (index * self._batch_size + self._share).tolist()
         # A share that is padding alone still has the shapes of an example.
         rows = element[mask].tolist() or [0]
-        examples = [self.example(row, place) for row, place in zip(rows, places, strict=False)]
+        examples = [self._example(row, place) for row, place in zip(rows, places, strict=False)]
 
         def stack(*values: Any) -> np.ndarray:
             stacked = np.stack(values)

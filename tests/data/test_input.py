@@ -184,6 +184,14 @@ def test_worker_processes_change_nothing_and_continue_any_position():
     assert_same(take(alone, 5), expected[7:])
 
 
+def test_workers_read_the_share_of_the_process_that_started_them(monkeypatch):
+    use_process(monkeypatch, 1)
+    alone = take(stream(augment=AUGMENT), 6)
+    with closing(stream(augment=AUGMENT, num_workers=1)) as reader:
+        assert_same(take(reader, 6), alone)
+    assert all(len(batch["id"]) == 2 for batch in alone)
+
+
 @pytest.mark.parametrize(("threads", "expected"), [(1, 1), (8, 8)])
 def test_as_many_batches_are_read_at_once_as_there_are_threads(threads, expected):
     reading, most = [], []
