@@ -185,11 +185,16 @@ def test_worker_processes_change_nothing_and_continue_any_position():
 
 
 def test_workers_read_the_share_of_the_process_that_started_them(monkeypatch):
+    def fresh(**more):
+        read = InputOptions(batch_size=8, **more)
+        stage = HostStage(raw_data.transform, ("image",), ("audio",))
+        return streams.train_batches(RAW, read, as_stacked, stage, seed=1)
+
     use_process(monkeypatch, 1)
-    alone = take(stream(augment=AUGMENT), 6)
-    with closing(stream(augment=AUGMENT, num_workers=1)) as reader:
+    alone = take(fresh(), 6)
+    with closing(fresh(num_workers=1)) as reader:
         assert_same(take(reader, 6), alone)
-    assert all(len(batch["id"]) == 2 for batch in alone)
+    assert all(len(batch["id"]) == 4 for batch in alone)
 
 
 @pytest.mark.parametrize(("threads", "expected"), [(1, 1), (8, 8)])
