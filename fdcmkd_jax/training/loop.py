@@ -201,6 +201,8 @@ class _Loop:
         ended: list[_Row] = []
         for step in range(done + 1, self.total + 1):
             batch = feed.take()
+            if len(window) > 1:
+                jax.block_until_ready(window[-2])  # A CPU holds the memory of all steps in flight.
             states, sums = training.step(states, training.teacher_variables, batch)
             window.append(sums)
             self._log_rows(ended)  # While the devices compute this step.
