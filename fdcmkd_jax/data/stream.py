@@ -3,7 +3,6 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import grain
@@ -88,12 +87,15 @@ def train_batches(
     Returns:
         An iterator over batches of ``N / processes`` rows, to be closed after use.
     """
-    order = _Shuffled(len(source), seed)
-    rows = _Rows(order, len(source), options.batch_size, options.drop_remainder)
-    stream = rows.repeat().map_with_index(
-        _Read(_InTraining(source, stage, seed), options.batch_size)
+    size = len(source)
+    epoch = _Batches(
+        functools.partial(_train_example, source, stage, seed),
+        _Shuffled(size, seed),
+        size,
+        options.batch_size,
+        options.drop_remainder,
     )
-    return TrainBatches(stream, options, make_batch)
+    return TrainBatches(epoch.repeat(), options, make_batch)
 
 
 def eval_batches(
@@ -115,8 +117,8 @@ def eval_batches(
     Yields:
         Batches of ``N / processes`` rows.
     """
-    rows = _Rows(_in_order, len(source), batch_size, drop_remainder=False)
-    batches = rows.map_with_index(_Read(_InEvaluation(AsEvaluated(source, stage)), batch_size))
+    example = functools.partial(_eval_example, AsEvaluated(source, stage))
+    batches = _Batches(example, _in_order, len(source), batch_size, drop_remainder=False)
     with contextlib.closing(iter(batches.to_iter_dataset(_reading(options)))) as reader:
         yield from map(make_batch, reader)
 
@@ -128,10 +130,11 @@ def _reading(options: InputOptions) -> grain.ReadOptions:
     )
 
 
-class _Rows(grain.MapDataset):
-    """The rows of this process's share of each batch, -1 for padding, epoch after epoch.
+class _Batches(grain.MapDataset):
+    """This process's share of each batch, stacked; padding is zeros outside ``mask``.
 
     Args:
+        example: Returns an example by its row and its place in all epochs.
         order: Returns the rows at some places of an epoch, ``(epoch, places) -> rows``.
         size: Number of examples.
         batch_size: N, over all processes.
@@ -140,15 +143,18 @@ class _Rows(grain.MapDataset):
 
     def __init__(
         self,
+        example: Callable[[int, int], Example],
         order: Callable[[int, np.ndarray], np.ndarray],
         size: int,
         batch_size: int,
         drop_remainder: bool,
     ) -> None:
         super().__init__()
-        self._order, self._size = order, size
-        self._batch_size, self._share = batch_size, _share(batch_size)
+        self._example, self._order = example, order
+        self._size, self._batch_size = size, batch_size
         self._count = size // batch_size if drop_remainder else -(-size // batch_size)
+        # Here, and not in a worker, which is not one of JAX's processes.
+        self._share = np.arange(jax.process_index(), batch_size, jax.process_count())
 
     def __len__(self) -> int:
         return self._count
@@ -158,18 +164,21 @@ class _Rows(grain.MapDataset):
             return self.slice(index)
         epoch, number = divmod(index, self._count)
         places = number * self._batch_size + self._share
-        rows = np.full(len(places), -1)
-        real = places < self._size
-        rows[real] = self._order(epoch, places[real])
-        return rows
+        mask = places < self._size
+        # A share that is padding alone still has the shapes of an example.
+        rows = self._order(epoch, places[mask]).tolist() or [0]
+        in_all_epochs = (index * self._batch_size + self._share).tolist()
+        examples = list(map(self._example, rows, in_all_epochs))
 
+        def stack(*values: Any) -> np.ndarray:
+            stacked = np.stack(values)
+            if mask.all():
+                return stacked
+            padded = np.zeros((len(mask), *stacked.shape[1:]), stacked.dtype)
+            padded[mask] = stacked[: mask.sum()]
+            return padded
 
-def _share(batch_size: int) -> np.ndarray:
-    """Returns the places in a batch that this process reads.
-
-    Not to be called in a worker, which is not one of JAX's processes.
-    """
-    return np.arange(jax.process_index(), batch_size, jax.process_count())
+        return {**jax.tree.map(stack, *examples), "mask": mask}
 
 
 def _in_order(epoch: int, places: np.ndarray) -> np.ndarray:
@@ -203,71 +212,16 @@ def _order(length: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(length).astype(np.uint16)
 
 
-@dataclass(frozen=True)
-class _InTraining:
-    """Examples as training shows them.
-
-    Attributes:
-        source: The split.
-        stage: Makes an example of each record.
-        seed: Seed of augmentation.
-    """
-
-    source: Source
-    stage: HostStage
-    seed: int
-
-    def __call__(self, row: int, place: int) -> Example:
-        """Returns the example of a row at a place of all training."""
-        record = self.source[row]
-        if not self.stage.changes_training:
-            return record
-        # By its place an example draws the same on any number of processes.
-        return self.stage(record, np.random.default_rng((self.seed, place)))
+def _train_example(source: Source, stage: HostStage, seed: int, row: int, place: int) -> Example:
+    """Returns an example as training shows it."""
+    record = source[row]
+    if not stage.changes_training:
+        return record
+    # By its place an example draws the same on any number of processes.
+    return stage(record, np.random.default_rng((seed, place)))
 
 
-@dataclass(frozen=True)
-class _InEvaluation:
-    """Examples as evaluation shows them, every label included.
-
-    Attributes:
-        source: The split.
-    """
-
-    source: AsEvaluated
-
-    def __call__(self, row: int, place: int) -> Example:
-        """Returns the example of a row."""
-        del place
-        return {**self.source[row], "labelled": np.True_}
-
-
-class _Read(grain.transforms.MapWithIndex):
-    """Reads and stacks the examples of a batch; padding is zeros outside ``mask``.
-
-    Args:
-        example: Returns an example by its row and its place in all batches.
-        batch_size: N, over all processes.
-    """
-
-    def __init__(self, example: Callable[[int, int], Example], batch_size: int) -> None:
-        self._example = example
-        self._batch_size, self._share = batch_size, _share(batch_size)
-
-    def map_with_index(self, index: int, element: np.ndarray) -> Example:
-        """Returns stacked examples ``[N / processes, ...]`` of the batch of a number."""
-        mask = element >= 0
-        places = (index * self._batch_size + self._share).tolist()
-        # A share that is padding alone still has the shapes of an example.
-        rows = element[mask].tolist() or [0]
-        examples = [self._example(row, place) for row, place in zip(rows, places, strict=False)]
-
-        def stack(*values: Any) -> np.ndarray:
-            stacked = np.stack(values)
-            if mask.all():
-                return stacked
-            padded = np.zeros((len(mask), *stacked.shape[1:]), stacked.dtype)
-            padded[mask] = stacked[: mask.sum()]
-            return padded
-
-        return {**jax.tree.map(stack, *examples), "mask": mask}
+def _eval_example(source: AsEvaluated, row: int, place: int) -> Example:
+    """Returns an example as evaluation shows it, its label included."""
+    del place
+    return {**source[row], "labelled": np.True_}

@@ -177,7 +177,7 @@ class _Model:
 class _Row(NamedTuple):
     """A row of the log to be written: the sums of its steps, the last step, the wait for data."""
 
-    window: Sequence[dict[str, Sums]]
+    window: list[dict[str, Sums]]
     step: int
     waiting: float
 
@@ -247,7 +247,7 @@ class _Loop:
     def _log_rows(self, ended: list[_Row]) -> None:
         """Logs the rows that ended, and removes them."""
         for window, step, waiting in ended:
-            host = to_host(list(window))
+            host = to_host(window)
             for name, model in self.models.items():
                 rows = [sums[name] for sums in host]
                 model.log_row(rows, step, step / self.epoch_steps, waiting)
